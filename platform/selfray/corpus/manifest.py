@@ -1,0 +1,110 @@
+"""The manifest of a prepared corpus: what is in which shard, and what is known about the whole."""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from ..errors import UserError
+
+FILE = "manifest.json"
+SCHEMA_VERSION = 1
+
+IMAGE_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.int64(), nullable=False),  # position in the sorted source; unique, stable, may have gaps
+        pa.field("image", pa.binary(), nullable=False),  # H x W x C uint8 bytes, or a PNG or JPEG file
+        pa.field("label", pa.int32()),  # index into Manifest.classes; for evaluation only
+        pa.field("group", pa.string()),  # what must stay on one side of a split, such as a person
+        pa.field("source", pa.string()),  # where the sample came from
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One Parquet file; `row_groups` holds the rows of each row group."""
+
+    file: str  # relative to the manifest's folder, with forward slashes
+    rows: int
+    bytes: int
+    sha256: str
+    row_groups: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All that is known about a prepared corpus; equal inputs and settings give equal manifests (no times, no hosts)."""
+
+    name: str
+    kind: Literal["image"]
+    shape: tuple[int, int, int]  # height, width, channels of every sample
+    encoding: Literal["raw", "file"]  # `raw`: pixels; `file`: an encoded image of exactly `shape`
+    splits: dict[str, tuple[Shard, ...]]  # `train`, and `test` where there is one
+    mean: tuple[float, ...]  # per channel of the train split, pixel values scaled to [0, 1]
+    std: tuple[float, ...]
+    classes: tuple[str, ...] = ()  # empty where there are no labels
+    label_counts: dict[str, dict[str, int]] = field(default_factory=dict)  # split -> class -> rows
+    quarantined: dict[str, int] = field(default_factory=dict)  # reason -> rows
+    about: dict[str, str] = field(default_factory=dict)  # source, licence, citation
+    schema_version: int = SCHEMA_VERSION
+
+    def rows(self, split: str = "train") -> int:
+        """How many samples a split has."""
+        return sum(shard.rows for shard in self.shards(split))
+
+    def shards(self, split: str = "train") -> tuple[Shard, ...]:
+        """The shards of a split, in order."""
+        if split not in self.splits:
+            raise UserError(f"corpus {self.name!r} has no split {split!r}; it has {', '.join(sorted(self.splits))}")
+        return self.splits[split]
+
+    @property
+    def fingerprint(self) -> str:
+        """32 hex digits that change with any byte of any shard."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:32]
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no times."""
+        return json.dumps(asdict(self), sort_keys=True, indent=1)
+
+    def write(self, folder: Path) -> None:
+        """Write the manifest last and atomically: a folder without one is not a corpus."""
+        aside = folder / f".{FILE}.{os.getpid()}"
+        with aside.open("w", encoding="utf-8") as file:
+            file.write(self.to_json())
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(folder / FILE)
+
+    @classmethod
+    def read(cls, folder: str | Path) -> "Manifest":
+        """Read the manifest of a prepared corpus.
+
+        Raises:
+            UserError: the folder is missing, was not prepared, or comes from another version of selfray.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise UserError(f"no corpus at {folder}: the folder does not exist")
+        if not (folder / FILE).is_file():
+            raise UserError(f"{folder} is not a prepared corpus; run `selfray corpus prepare {folder} NEW_FOLDER` first")
+        try:
+            raw: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{folder / FILE} is damaged ({error}); prepare the corpus again") from None
+        if raw.get("schema_version") != SCHEMA_VERSION:
+            raise UserError(
+                f"{folder / FILE} has schema version {raw.get('schema_version')}, this selfray reads {SCHEMA_VERSION}; "
+                "prepare the corpus again"
+            )
+        shards = {
+            split: tuple(Shard(**{**shard, "row_groups": tuple(shard["row_groups"])}) for shard in listed)
+            for split, listed in raw.pop("splits").items()
+        }
+        tuples = {key: tuple(raw.pop(key)) for key in ("shape", "mean", "std", "classes")}
+        return cls(splits=shards, **tuples, **raw)

@@ -1,0 +1,27 @@
+"""Where things are: shipped YAML, the user's corpora, runs."""
+
+import os
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+
+def shipped(folder: str) -> Traversable:
+    """A folder of shipped YAML: beside the code in a wheel, at the repository root in a checkout."""
+    packaged = files("selfray") / folder
+    return packaged if packaged.is_dir() else Path(__file__).resolve().parents[2] / folder
+
+
+def corpora() -> Path:
+    """Where `corpus fetch` keeps prepared corpora: $SELFRAY_CORPORA, else ./corpora."""
+    return Path(os.environ.get("SELFRAY_CORPORA", "corpora")).resolve()
+
+
+def runs() -> Path:
+    """Where runs leave everything they make: $SELFRAY_RUNS, else ./runs."""
+    return Path(os.environ.get("SELFRAY_RUNS", "runs")).resolve()
+
+
+def downloads() -> Path:
+    """Packages that `corpus fetch` has downloaded: $XDG_CACHE_HOME/selfray, else ~/.cache/selfray."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")).resolve() / "selfray"
