@@ -1,0 +1,36 @@
+"""What every data type's views have in common: one method for each kind of view that objectives can ask for."""
+
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from ..errors import UserError
+
+
+class Views:
+    """Turns a batch of raw samples into what an objective's `loss` takes.
+
+    Each kind of view is a method of that name, `kind(samples, keys) -> dict of tensors`, whose result becomes the
+    keyword arguments of the objective's `loss`. `samples` is the batch as the stream delivers it (for images uint8,
+    batch x height x width x channels), on the device. `keys` is one int64 a sample that already mixes seed, epoch
+    and sample id (`random.sample_keys`): all randomness comes from it, so that a resumed run repeats it bit for bit.
+    A method is compiled together with the model: no Python randomness, no host synchronisation, no data-dependent
+    shapes.
+    """
+
+    kinds: ClassVar[tuple[str, ...]] = ("plain",)
+
+    def make(self, kind: str, samples: Tensor, keys: Tensor) -> dict[str, Tensor]:
+        """The views of a kind; see the method of that name."""
+        self.check(kind)
+        made: dict[str, Tensor] = getattr(self, kind)(samples, keys)
+        return made
+
+    def check(self, kind: str) -> None:
+        """Raise a UserError unless this data type has that kind of view."""
+        if kind not in self.kinds:
+            raise UserError(f"{type(self).__name__} makes {', '.join(self.kinds)} views, not {kind!r}")
+
+    def settings(self) -> dict[str, Any]:
+        """The constructor's arguments, for the report."""
+        return {k: v for k, v in vars(self).items() if not k.startswith("_")}
