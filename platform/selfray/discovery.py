@@ -18,10 +18,9 @@ def names(package: ModuleType, *, without: tuple[str, ...] = ()) -> list[str]:
     return sorted(p.stem for p in Path(folder).glob("*.py") if p.stem not in ("__init__", *without))
 
 
-def summary(package: ModuleType, name: str) -> str:
+def first_line(file: Path) -> str:
     """The first line of a module's docstring, read without importing the module."""
-    (folder,) = package.__path__
-    text = ast.get_docstring(ast.parse((Path(folder) / f"{name}.py").read_text(encoding="utf-8"))) or ""
+    text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
     return text.split("\n", 1)[0]
 
 

@@ -1,0 +1,5 @@
+"""`python -m selfray` is `selfray`."""
+
+from .cli import main
+
+main()

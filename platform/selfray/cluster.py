@@ -1,0 +1,32 @@
+"""The Ray cluster of this process: the one that $RAY_ADDRESS names, else a quiet local one."""
+
+import logging
+import os
+
+
+def start(cpus: int | None = None) -> None:
+    """Connect to Ray, or start it here; nothing happens if this process is connected already.
+
+    Args:
+        cpus: logical CPUs of a local cluster; by default as many as the machine has. A cluster that $RAY_ADDRESS
+            names keeps its own.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray Train polls its workers this often; at its default of 2 s every report and the end of a run wait for it
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+    import ray
+    from ray.data import DataContext
+
+    if not ray.is_initialized():
+        address = os.environ.get("RAY_ADDRESS")
+        ray.init(
+            address=address or "local",
+            num_cpus=None if address else cpus,
+            include_dashboard=None if address else False,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)

@@ -1,0 +1,161 @@
+"""What every reader of raw data has in common: it lists fragments, and any worker can read one alone."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from ...errors import UserError
+from ..images import BadImage
+
+_SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+class File(NamedTuple):
+    """One file of a source: path relative to the root with forward slashes, bytes, time of the last change in ns."""
+
+    path: str
+    size: int
+    changed: int
+
+    @property
+    def suffix(self) -> str:
+        """The lower-case extension; of `x.csv.gz` it is `.csv.gz`."""
+        name = self.path.rpartition("/")[2].lower()
+        stem = name.removesuffix(".gz")
+        return os.path.splitext(stem)[1] + name[len(stem) :]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample as it comes from the source; `image` is encoded bytes, uint8 pixels, or why there are none."""
+
+    id: int
+    source: str
+    image: bytes | np.ndarray | BadImage
+    label: str | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """A unit of work: consecutive samples of one split that one task reads. Everything but `root` is its identity."""
+
+    reader: str
+    root: str
+    split: str
+    first: int  # id of the first sample
+    rows: int
+    where: dict[str, Any]  # what the reader needs to find them, files with size and time; plain JSON values
+
+    def identity(self) -> dict[str, Any]:
+        """All that decides which samples it yields, wherever the source lies."""
+        return {key: value for key, value in asdict(self).items() if key != "root"}
+
+
+class Source:
+    """A place that samples come from.
+
+    A new format is one module with one subclass: `accepts` says whether the files look like it, the constructor
+    finds `classes`, `fragments` plans the work and `read` does one piece of it, on any machine that sees the files.
+    """
+
+    supports: ClassVar[str]  # completes "I can read ..."
+
+    def __init__(self, path: Path, files: list[File]):
+        self.path, self.files = path, files
+        self.root = path.parent if path.is_file() else path  # what the files' paths are relative to
+        self.classes: tuple[str, ...] = ()  # in the order of their numbers
+
+    @property
+    def name(self) -> str:
+        """The reader's name: its module."""
+        return type(self).__module__.rpartition(".")[2]
+
+    @property
+    def title(self) -> str:
+        """What a corpus of it is called unless it is given a name."""
+        return self.path.name.split(".")[0] if self.path.is_file() else self.path.name
+
+    @staticmethod
+    def accepts(files: list[File]) -> bool:
+        """Whether these files are of this format."""
+        raise NotImplementedError
+
+    def fragments(self, rows: int) -> list[Fragment]:
+        """All work, about `rows` samples each, the train split first; ids count up from 0."""
+        raise NotImplementedError
+
+    @staticmethod
+    def read(fragment: Fragment) -> Iterator[Sample]:
+        """The samples of a fragment, exactly `fragment.rows` of them; a damaged one carries its `BadImage`."""
+        raise NotImplementedError
+
+    def used(self) -> set[str]:
+        """The paths that hold samples; the others are reported as ignored."""
+        raise NotImplementedError
+
+    def ignored(self) -> Counter[str]:
+        """Files that hold no samples, counted by extension."""
+        used = self.used()
+        return Counter(file.suffix or "no extension" for file in self.files if file.path not in used)
+
+
+def list_files(path: Path) -> list[File]:
+    """The file, or every file in the folder sorted by path; links are followed, loops are not."""
+    if path.is_file():
+        return [_file(path.parent, path)]
+    found: list[File] = []
+    seen: set[str] = set()
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"{error.filename} cannot be listed: {error.strerror}") from None
+
+    for folder, folders, names in os.walk(path, followlinks=True, onerror=refuse):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        found += [_file(path, Path(folder) / name) for name in names]
+    return sorted(found)
+
+
+def splits_of(names: set[str]) -> dict[str, str]:
+    """Which split each name stands for: `train`, and `test` or `val`; empty unless a train split is among them.
+
+    With one held-out split it is called `test`, whatever its folder is called.
+    """
+    found = {name: _SPLITS[name.lower()] for name in names if name.lower() in _SPLITS}
+    if "train" not in found.values():
+        return {}
+    if "test" not in found.values():
+        return {name: "train" if split == "train" else "test" for name, split in found.items()}
+    return found
+
+
+def pieces(total: int, rows: int) -> Iterator[tuple[int, int]]:
+    """(first, count) of consecutive pieces of at most `rows`."""
+    for first in range(0, total, rows):
+        yield first, min(rows, total - first)
+
+
+def _file(root: Path, path: Path) -> File:
+    try:
+        status = path.stat()
+    except OSError:  # a dangling link: its sample is quarantined when it is read
+        return File(path.relative_to(root).as_posix(), 0, 0)
+    return File(path.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns)

@@ -1,0 +1,233 @@
+"""From shards to the training loop: the order's batches, read and decoded ahead of the step that needs them.
+
+`local` reads in a background thread; `distributed` is a Ray Data pipeline for each worker, whose read tasks run
+wherever the cluster has CPUs free. Both deliver the same batches, bit for bit.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from ..errors import UserError
+from .manifest import Manifest
+from .order import Order, Rows
+from .read import decode
+
+BLOCK_BYTES = 16 * 2**20
+"""Decoded bytes of a block on its way to a worker; Ray's default of 128 MiB doubles a worker's memory."""
+
+WINDOW_BYTES = 64 * 2**20
+"""Stored bytes within which rows are mixed, over all lanes."""
+
+TASKS_AHEAD = 512
+"""Read tasks of one Ray Data execution; the next execution opens before this one ends."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one worker gets for one step."""
+
+    step: int
+    epoch: int
+    ids: NDArray[np.int64]
+    samples: NDArray[np.uint8]  # (batch of this worker, height, width, channels)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is needed to read one worker's batches of any step."""
+
+    folder: str
+    manifest: Manifest
+    order: Order
+    rank: int = 0
+    world: int = 1
+    split: str = "train"
+
+    @property
+    def per_step(self) -> int:
+        """Samples of this worker in a step."""
+        return len(self.order.lanes_of(self.rank, self.world)) * self.order.per_lane
+
+    @property
+    def steps_per_block(self) -> int:
+        """Steps whose decoded samples make up about `BLOCK_BYTES`."""
+        return max(1, BLOCK_BYTES // (self.per_step * int(np.prod(self.manifest.shape))))
+
+    @cached_property
+    def groups(self) -> tuple[list[tuple[str, int]], Rows]:
+        """Every row group as (file, index), and the first row of each, with the number of rows at the end."""
+        places, rows = [], []
+        for shard in self.manifest.shards(self.split):
+            places += [(shard.file, i) for i in range(len(shard.row_groups))]
+            rows += shard.row_groups
+        return places, np.concatenate([[0], np.cumsum(rows, dtype=np.int64)])
+
+    def read(self, rows: Rows) -> pa.Table:
+        """The given rows of the corpus, in the given order."""
+        places, starts = self.groups
+        of_row = np.searchsorted(starts, rows, side="right") - 1
+        tables, offsets, offset = [], np.zeros(len(places), dtype=np.int64), 0
+        by_file: dict[str, list[int]] = {}
+        for group in np.unique(of_row).tolist():
+            by_file.setdefault(places[group][0], []).append(group)
+        for file, groups in by_file.items():
+            with pq.ParquetFile(Path(self.folder) / file) as shard:
+                table = shard.read_row_groups([places[g][1] for g in groups], columns=["id", "image"])
+            tables.append(table)
+            for group in groups:
+                offsets[group] = offset
+                offset += starts[group + 1] - starts[group]
+        return pa.concat_tables(tables).take(pa.array(offsets[of_row] + rows - starts[of_row]))
+
+    def blocks(self, first: int, last: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
+        """Ids and decoded samples of steps first ... last - 1, all in one window, some whole steps at a time."""
+        epoch, step = divmod(first, self.order.steps)
+        window, begin = divmod(step, self.order.window)
+        rows = self.order.window_rows(epoch, window, self.order.lanes_of(self.rank, self.world))
+        table = self.read(rows[begin : begin + last - first].reshape(-1))
+        size = self.steps_per_block * self.per_step
+        for start in range(0, len(table), size):
+            part = table.slice(start, size)
+            yield part["id"].to_numpy(), decode(part, self.manifest)
+
+    def spans(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """Steps first ... last - 1 cut where windows and epochs end."""
+        while first < last:
+            epoch, step = divmod(first, self.order.steps)
+            end = min((step // self.order.window + 1) * self.order.window, self.order.steps)
+            stop = min(epoch * self.order.steps + end, last)
+            yield first, stop
+            first = stop
+
+    def batches(self, first: int, ids: NDArray[np.int64], samples: NDArray[np.uint8]) -> Iterator[Batch]:
+        """The batches of a block whose first step is `first`."""
+        for i in range(0, len(ids), self.per_step):
+            step = first + i // self.per_step
+            end = i + self.per_step
+            yield Batch(step, step // self.order.steps, ids[i:end], samples[i:end])
+
+
+def plan(folder: str | Path, batch: int, seed: int, lanes: int, split: str = "train") -> Plan:
+    """How to read a prepared corpus in global batches of `batch`."""
+    manifest = Manifest.read(folder)
+    shards = manifest.shards(split)
+    rows, stored = manifest.rows(split), sum(shard.bytes for shard in shards)
+    if not rows:
+        raise UserError(f"corpus {manifest.name!r} has no samples in split {split!r}")
+    chunk = max(shards[0].row_groups)
+    window = max(1, WINDOW_BYTES // max(1, batch * stored // rows))
+    return Plan(str(folder), manifest, Order(rows, batch, seed, lanes, chunk, window), split=split)
+
+
+def local(plan: Plan, first: int, last: int, stall_seconds: float = 120.0) -> Iterator[Batch]:
+    """The batches of steps first ... last - 1, read by a thread of this process."""
+
+    def produce() -> Iterator[Batch]:
+        for begin, end in plan.spans(first, last):
+            for ids, samples in plan.blocks(begin, end):
+                yield from plan.batches(begin, ids, samples)
+                begin += len(ids) // plan.per_step
+
+    return _ahead(produce, stall_seconds, depth=2 * plan.steps_per_block)
+
+
+def distributed(plan: Plan, first: int, last: int, stall_seconds: float = 120.0) -> Iterator[Batch]:
+    """The batches of steps first ... last - 1, read and decoded by Ray Data tasks anywhere in the cluster."""
+    spans = list(plan.spans(first, last))
+    legs = [spans[i : i + TASKS_AHEAD] for i in range(0, len(spans), TASKS_AHEAD)]
+
+    def produce() -> Iterator[Batch]:
+        with ThreadPoolExecutor(1, "open-stream") as opener:
+            upcoming: Future[tuple[Any, Any]] | None = None
+            for number, leg in enumerate(legs):
+                tables, table = (upcoming or opener.submit(_open, plan, leg)).result()
+                upcoming, step, end = None, leg[0][0], leg[-1][1]
+                while table is not None:
+                    yield Batch(step, step // plan.order.steps, *_columns(table, plan))
+                    step += 1
+                    if upcoming is None and number + 1 < len(legs) and step > end - (end - leg[0][0]) // 4:
+                        upcoming = opener.submit(_open, plan, legs[number + 1])
+                    table = next(tables, None)
+                if step != end:
+                    raise RuntimeError(f"Ray Data delivered steps up to {step} of {end}; no sample may be lost")
+
+    return _ahead(produce, stall_seconds, depth=4)
+
+
+def _open(plan: Plan, spans: list[tuple[int, int]]) -> tuple[Iterator[pa.Table], pa.Table | None]:
+    """Start a Ray Data execution over the spans; the first batch is already there when this returns."""
+    import ray
+
+    from .datasource import planned
+
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.target_max_block_size = 4 * BLOCK_BYTES  # blocks are cut by the plan, not by Ray
+    context.enable_progress_bars = False
+    dataset = ray.data.read_datasource(planned(plan, spans), override_num_blocks=len(spans))
+    tables = iter(dataset.iter_batches(batch_size=plan.per_step, batch_format="pyarrow", prefetch_batches=2))
+    return tables, next(tables, None)
+
+
+def _columns(table: pa.Table, plan: Plan) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """Ids and samples of a table of decoded rows, without a copy."""
+    column = table["sample"].combine_chunks()
+    width = int(np.prod(plan.manifest.shape))
+    flat = np.frombuffer(column.buffers()[1], dtype=np.uint8)
+    samples = flat[column.offset * width : (column.offset + len(column)) * width]
+    return table["id"].to_numpy(), samples.reshape(len(column), *plan.manifest.shape)
+
+
+_END = object()
+
+
+def _ahead(produce: Callable[[], Iterator[Batch]], stall_seconds: float, depth: int) -> Iterator[Batch]:
+    """Run a producer in a thread, a few batches ahead; its errors are raised here, its silence too."""
+    ready: queue.Queue[Any] = queue.Queue(depth)
+    stopped = threading.Event()
+
+    def put(item: Any) -> None:
+        while not stopped.is_set():
+            try:
+                return ready.put(item, timeout=0.2)
+            except queue.Full:
+                continue
+
+    def run() -> None:
+        try:
+            for batch in produce():
+                put(batch)
+                if stopped.is_set():
+                    return
+            put(_END)
+        except BaseException as error:
+            put(error)
+
+    threading.Thread(target=run, name="stream", daemon=True).start()
+    try:
+        while True:
+            try:
+                item = ready.get(timeout=stall_seconds)
+            except queue.Empty:
+                raise UserError(
+                    f"no data arrived for {stall_seconds:.0f} s: the corpus's storage is stalled, or no CPU of the "
+                    "cluster is left for reading (lower workers or cpus_per_worker)"
+                ) from None
+            if item is _END:
+                return
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()

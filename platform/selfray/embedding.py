@@ -1,0 +1,147 @@
+"""Embeddings of a whole corpus as Parquet, through Ray Data: one output file a shard, exactly one row a sample."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from . import export
+from .corpus.manifest import Manifest
+from .corpus.read import decode
+from .errors import UserError
+
+BATCH = 512
+
+
+def embed(
+    model: str | Path,
+    corpus: str | Path,
+    out: str | Path,
+    gpu: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Write `id`, `label`, `group`, `source` and `embedding` of every sample; returns the number of rows.
+
+    Shards that are there already are not done again, so an interrupted job continues when it is repeated.
+
+    Args:
+        model: An exported encoder or its registry URI.
+        corpus: A prepared corpus.
+        out: Folder for the Parquet files, laid out like the corpus's.
+        gpu: Run on the cluster's GPUs, one encoder each.
+        progress: Called with shards done and shards in all.
+
+    Raises:
+        UserError: the model reads other data than the corpus holds, or rows would be missing.
+    """
+    import ray
+
+    from . import cluster
+
+    manifest, out = Manifest.read(corpus), Path(out).resolve()
+    config = _matching(model, manifest)
+    tasks = [
+        {"file": shard.file, "rows": shard.rows, "corpus": str(Path(corpus).resolve()), "out": str(out)}
+        for shards in manifest.splits.values()
+        for shard in shards
+    ]
+    waiting = [task for task in tasks if _rows(out / str(task["file"])) != task["rows"]]
+    if waiting:
+        cluster.start()
+        resources = ray.cluster_resources()
+        if gpu and not resources.get("GPU"):
+            raise UserError("gpu is true but the Ray cluster has no GPU; leave out --gpu")
+        free = int(resources["GPU"] if gpu else max(1, resources["CPU"] - 1))
+        done = len(tasks) - len(waiting)
+        dataset = ray.data.from_items(waiting, override_num_blocks=len(waiting)).map_batches(
+            _Embedder,
+            fn_constructor_args=(_packed(model), config, manifest, gpu),
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(size=min(free, len(waiting))),
+            num_gpus=1 if gpu else 0,
+        )
+        for _ in dataset.iter_rows():
+            done += 1
+            if progress:
+                progress(done, len(tasks))
+    written = sum(_rows(out / str(task["file"])) for task in tasks)
+    expected = sum(int(task["rows"]) for task in tasks)
+    if written != expected:
+        raise UserError(f"{out} holds {written} embeddings of {expected} samples; remove it and run the command again")
+    return written
+
+
+def _matching(model: str | Path, manifest: Manifest) -> dict[str, Any]:
+    config = export.read_config(export._fetched(str(model)))
+    if config["kind"] != manifest.kind or config["channels"] != manifest.shape[2]:
+        raise UserError(
+            f"the encoder reads {config['kind']} with {config['channels']} channels, corpus {manifest.name!r} holds "
+            f"{manifest.kind} with {manifest.shape[2]}"
+        )
+    return config
+
+
+def _packed(model: str | Path) -> dict[str, bytes]:
+    folder = export._fetched(str(model))
+    return {name: (folder / name).read_bytes() for name in (export.WEIGHTS, export.CONFIG)}
+
+
+def _rows(file: Path) -> int:
+    """Rows of a finished output file, -1 if there is none."""
+    return pq.read_metadata(file).num_rows if file.is_file() else -1
+
+
+class _Embedder:
+    """Holds the encoder in a Ray actor; the files travel with it, so no shared disk is needed for them."""
+
+    def __init__(self, files: dict[str, bytes], config: dict[str, Any], manifest: Manifest, gpu: bool):
+        import tempfile
+
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in files.items():
+                (Path(folder) / name).write_bytes(content)
+            self.encoder = export.load(folder)
+        self.place = "cuda" if gpu else "cpu"
+        self.encoder.to(self.place)
+        self.manifest = manifest
+
+    def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
+        file, rows = str(task["file"][0]), int(task["rows"][0])
+        target = Path(str(task["out"][0])) / file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = target.with_name(f".{target.name}.writing")
+        written = 0
+        width = self.encoder.width
+        schema = pa.schema(
+            [
+                ("id", pa.int64()),
+                ("label", pa.int32()),
+                ("group", pa.string()),
+                ("source", pa.string()),
+                ("embedding", pa.list_(pa.float32(), width)),
+            ]
+        )
+        with (
+            pq.ParquetFile(Path(str(task["corpus"][0])) / file) as shard,
+            pq.ParquetWriter(aside, schema) as writer,
+        ):
+            for part in shard.iter_batches(batch_size=BATCH):
+                table = pa.Table.from_batches([part])
+                vectors = self._vectors(decode(table, self.manifest))
+                column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), width)
+                columns = [table[name] for name in ("id", "label", "group", "source")]
+                writer.write_table(pa.table([*columns, column], schema=schema))
+                written += len(table)
+        if written != rows:
+            raise RuntimeError(f"{file} has {written} rows, its manifest says {rows}")
+        aside.replace(target)
+        return {"rows": np.array([written])}
+
+    def _vectors(self, images: np.ndarray) -> np.ndarray:
+        import torch
+
+        with torch.inference_mode():
+            return self.encoder.embed(torch.tensor(images).to(self.place)).float().cpu().numpy()

@@ -1,0 +1,68 @@
+"""The small contract that every encoder keeps, whichever library its layers come from."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+
+class Encoder(nn.Module):
+    """Maps a batch of samples to features, and features to one vector a sample.
+
+    A family's `__init__` takes what the corpus fixes as positional arguments (for images `channels` and `size`,
+    height and width of a view in pixels) and its settings as keyword arguments with defaults; it sets `width` and
+    `stride`. Heads belong to objectives and are thrown away after training.
+    """
+
+    kind: ClassVar[str] = "image"
+    """The data type it reads."""
+
+    width: int
+    """Width of a feature vector."""
+
+    stride: int
+    """Input samples (for images pixels, along one side) for each position."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, channels: int, size: tuple[int, int]):
+        super().__init__()
+        self.size = tuple(size)
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("std", torch.ones(channels))
+
+    def set_statistics(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        """Let inputs be normalised inside the encoder, so that an exported one needs no instructions."""
+        self.mean.copy_(torch.tensor(mean))
+        self.std.copy_(torch.tensor(std).clamp_min(1e-3))
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Images in [0, 1], (batch, channels, height, width), to mean 0 and deviation 1 over the corpus."""
+        return (images - self.mean.view(1, -1, 1, 1)) / self.std.view(1, -1, 1, 1)
+
+    def forward(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Features of every position: (batch, positions, width).
+
+        Args:
+            inputs: For images (batch, channels, height, width) in [0, 1].
+            mask: (batch, positions), true at positions to hide, where the family supports it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+    def pool(self, features: Tensor) -> Tensor:
+        """One vector a sample: (batch, positions, width) -> (batch, width)."""
+        return features.mean(dim=1)
+
+    def embed(self, inputs: Tensor) -> Tensor:
+        """One vector a sample, (batch, width).
+
+        Images may be float (batch, channels, height, width) in [0, 1], or uint8 (batch, height, width, channels) as
+        they come from a file, of any height and width.
+        """
+        if inputs.dtype == torch.uint8:
+            inputs = inputs.permute(0, 3, 1, 2).float() / 255
+            if inputs.shape[2:] != self.size:
+                inputs = interpolate(inputs, self.size, mode="bilinear", antialias=True).clamp(0, 1)
+        return self.pool(self(inputs))

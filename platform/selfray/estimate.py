@@ -1,0 +1,93 @@
+"""What a recipe will need, worked out on the meta device: nothing is allocated, started or fetched."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import paths
+from .corpus import stream
+from .corpus.manifest import Manifest
+from .errors import UserError
+from .recipe import Recipe
+from .train import build, device
+from .train.loop import total_steps
+from .views.random import sample_keys
+
+
+def folder_of(recipe: Recipe) -> Path:
+    """Where the recipe's corpus is, or will be."""
+    return Path(recipe.corpus.path or paths.corpora() / (recipe.corpus.fetch or recipe.name))
+
+
+def estimate(recipe: Recipe) -> dict[str, Any]:
+    """Parameters, steps, memory and arithmetic of a run, as far as they can be known before its corpus is there.
+
+    Raises:
+        UserError: the corpus that `corpus.path` names is missing, or settings do not fit it.
+    """
+    folder = folder_of(recipe)
+    if recipe.corpus.source and not Path(recipe.corpus.source).exists():
+        raise UserError(f"corpus.source {recipe.corpus.source} does not exist")
+    if recipe.corpus.path is None and not (folder / "manifest.json").is_file():
+        return {"corpus": None, "note": f"the corpus is not in {folder} yet, so sizes are not known; `selfray run` brings it"}
+    manifest = Manifest.read(folder)
+    settings = recipe.pretrain
+    plan = stream.plan(folder, settings.batch, recipe.seed, settings.lanes)
+    plan.order.lanes_of(0, max(1, settings.workers))
+    total = total_steps(settings, plan.order.steps)
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        objective = build.objective(settings, manifest, recipe.seed)
+    trained = sum(p.numel() for p in objective.parameters() if p.requires_grad)
+    weights = sum(t.numel() * t.element_size() for t in objective.state_dict().values())
+    place = torch.device("cuda" if settings.gpu else "cpu")
+    local = settings.batch // max(1, settings.workers) // settings.accumulate
+    precision = device.precision(settings.precision, place) if not settings.gpu else torch.bfloat16
+    activations, flops = _measured(objective, settings, manifest, local, precision)
+    moments = {"adamw": 2, "lars": 1, "sgd": 1}.get(settings.optimizer["name"], 2)
+    memory = weights + 4 * trained * (1 + moments) + activations
+    return {
+        "corpus": {"name": manifest.name, "rows": manifest.rows(), "shape": manifest.shape},
+        "steps": total,
+        "steps_per_epoch": plan.order.steps,
+        "parameters": {
+            "encoder": sum(p.numel() for p in objective.encoder.parameters()),
+            "trained": trained,
+            "all": sum(p.numel() for p in objective.parameters()),
+        },
+        "memory_bytes_per_worker": memory,
+        "activation_bytes": activations,
+        "forward_flops_per_sample": flops / local,
+        "precision": str(precision).removeprefix("torch."),
+        "compile": device.compiles(settings.compile, place, total),
+    }
+
+
+def _measured(objective: Any, settings: Any, manifest: Manifest, batch: int, precision: torch.dtype) -> tuple[int, int]:
+    """Bytes that backward keeps, and operations of a forward pass, for one batch of a worker."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    samples = torch.zeros(2, *manifest.shape, dtype=torch.uint8)
+    seen = build.views(settings).make(objective.views, samples, sample_keys(torch.arange(2), 0, 0))
+    views = {
+        name: torch.empty(*(batch if n == 2 and i == view.ndim - 4 else n for i, n in enumerate(view.shape)), device="meta")
+        for name, view in seen.items()
+    }
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept[id(tensor)] = tensor.numel() * tensor.element_size()
+        alive.append(tensor)
+        return tensor
+
+    alive: list[Tensor] = []
+    counter = FlopCounterMode(display=False)
+    with (
+        counter,
+        torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+        torch.autocast("cpu", precision, enabled=precision != torch.float32),
+    ):
+        objective(views)
+    owned = {id(p) for p in objective.parameters()}
+    return sum(size for key, size in kept.items() if key not in owned), counter.get_total_flops()

@@ -1,0 +1,1 @@
+"""Judging an encoder: its frozen features, probes beside baselines, label-free scores."""

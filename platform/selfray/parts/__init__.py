@@ -1,0 +1,1 @@
+"""What several objectives share: losses, heads, momentum copies, queues, synchronised normalisation."""

@@ -1,0 +1,62 @@
+"""Losses as pure functions of embeddings, named as in their papers. All of them compute in fp32."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize
+
+from ..train.distributed import gather, gather_detached, rank
+from .precision import full_precision
+
+
+@full_precision
+def nt_xent(first_BD: Tensor, second_BD: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """NT-Xent: pick each row's partner out of all other rows on all workers (SimCLR, arXiv:2002.05709, eq. 1).
+
+    B: this worker's samples, N: all workers' samples, D: width of the projection. Rows need not be normalised.
+    The mean over this worker's 2B rows is returned; its gradient reaches the other workers' rows too. Finite for
+    every temperature that fp32 can divide by, because no exponential is taken before its maximum is subtracted.
+
+    Returns:
+        The loss, and how often the partner is the most similar row (detached).
+    """
+    first_BD, second_BD = normalize(first_BD, dim=1), normalize(second_BD, dim=1)
+    batch = len(first_BD)
+    all_ND = torch.cat([gather(first_BD), gather(second_BD)])
+    logits = torch.cat([first_BD, second_BD]) @ all_ND.T / temperature
+    mine = rank() * batch + torch.arange(batch, device=logits.device)
+    itself = torch.cat([mine, mine + len(all_ND) // 2])
+    partner = torch.cat([mine + len(all_ND) // 2, mine])
+    logits = logits.scatter(1, itself[:, None], float("-inf"))
+    return cross_entropy(logits, partner), (logits.detach().argmax(1) == partner).float().mean()
+
+
+@full_precision
+def info_nce_with_queue(
+    query_BD: Tensor, key_BD: Tensor, queue_KD: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """InfoNCE of a query against its key and a queue of older keys (MoCo, arXiv:1911.05722, eq. 1).
+
+    K: queue size. Queue rows must be unit vectors; the key and the queue carry no gradient.
+
+    Returns:
+        The mean over this worker's queries, and how often the key beats the whole queue (detached).
+    """
+    query_BD, key_BD = normalize(query_BD, dim=1), normalize(key_BD, dim=1).detach()
+    positive = (query_BD * key_BD).sum(1, keepdim=True)
+    logits = torch.cat([positive, query_BD @ queue_KD.T], dim=1) / temperature
+    target = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
+    return cross_entropy(logits, target), (logits.detach().argmax(1) == 0).float().mean()
+
+
+@full_precision
+def info_nce_in_batch(query_BD: Tensor, key_BD: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """InfoNCE of a query against the keys of all workers' batches (MoCo v3, arXiv:2104.02057, eq. 1).
+
+    Returns:
+        The mean over this worker's queries, unscaled, and how often the right key wins (detached).
+    """
+    query_BD, key_BD = normalize(query_BD, dim=1), normalize(key_BD, dim=1)
+    keys_ND = gather_detached(key_BD)
+    logits = query_BD @ keys_ND.T / temperature
+    target = rank() * len(query_BD) + torch.arange(len(query_BD), device=logits.device)
+    return cross_entropy(logits, target), (logits.detach().argmax(1) == target).float().mean()

@@ -1,0 +1,18 @@
+"""Probes: how well frozen features answer a question; one module each, known to recipes by its file name."""
+
+import sys
+
+from .. import discovery
+from .probe import Probe
+
+_HERE = sys.modules[__name__]
+
+
+def names() -> list[str]:
+    """The probes that ship with selfray."""
+    return discovery.names(_HERE, without=("probe",))
+
+
+def find(name: str) -> type[Probe]:
+    """The probe in `probes/<name>.py`, or in your own module if `name` has a dot."""
+    return discovery.find(_HERE, name, Probe, without=("probe",))

@@ -1,0 +1,59 @@
+"""Linear probe: logistic regression on frozen features (arXiv:2103.00020, appendix A.3)."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bounds import PositiveInt
+from .probe import Features, Probe
+
+
+class Linear(Probe):
+    """L2-regularised logistic regression on standardised features; its strength is chosen on a fifth of the labels.
+
+    Args:
+        strengths: Inverse regularisation strengths to choose from; smaller is stronger.
+        iterations: Steps of L-BFGS at most.
+        samples: Labelled samples used at most.
+    """
+
+    protocol = (
+        "logistic regression by L-BFGS, strength chosen on held-out training samples (CLIP, arXiv:2103.00020, A.3)"
+    )
+
+    def __init__(
+        self,
+        strengths: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0),
+        iterations: PositiveInt = 300,
+        samples: PositiveInt = 20_000,
+    ):
+        self.strengths, self.iterations, self.samples = strengths, iterations, samples
+
+    def correct(self, train: Features, test: Features) -> NDArray[np.bool_]:
+        """Whether the predicted class is the label."""
+        from sklearn.model_selection import train_test_split
+        from sklearn.preprocessing import StandardScaler
+
+        vectors, labels = train.vectors, train.labels
+        if len(labels) > self.samples:
+            vectors, labels = vectors[: self.samples], labels[: self.samples]
+        scaler = StandardScaler().fit(vectors)
+        vectors, unseen = scaler.transform(vectors), scaler.transform(test.vectors)
+        if len(self.strengths) == 1 or min(np.unique(labels, return_counts=True)[1]) < 2:
+            best = self.strengths[0]
+        else:
+            fit_x, try_x, fit_y, try_y = train_test_split(
+                vectors, labels, test_size=0.2, random_state=0, stratify=labels
+            )
+            best = max(self.strengths, key=lambda c: float((self._fit(c, fit_x, fit_y).predict(try_x) == try_y).mean()))
+        found: NDArray[np.bool_] = self._fit(best, vectors, labels).predict(unseen) == test.labels
+        return found
+
+    def _fit(self, strength: float, vectors: NDArray[np.float32], labels: NDArray[np.int64]):  # type: ignore[no-untyped-def]
+        import warnings
+
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # early stopping is a regulariser here
+            return LogisticRegression(C=strength, max_iter=self.iterations, tol=1e-3).fit(vectors, labels)

@@ -1,0 +1,343 @@
+"""The stages of a pipeline, in order: what is done is not done again, what was interrupted goes on."""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from . import paths
+from .corpus.manifest import Manifest
+from .errors import UserError
+from .progress import Training, clock
+from .recipe import HARMLESS, Recipe, differences, flat, parse
+
+OWNED = ("checkpoints", "encoder", "evaluation", "stages", "ray", "embeddings")
+OWNED_FILES = ("recipe.yaml", "metrics.jsonl", "mlflow.json", "summary.json", "views.npz", "report.html")
+
+
+class Pipeline:
+    """One recipe in one output folder.
+
+    Args:
+        recipe: What to do.
+        out: The run's folder; `runs/<name>` if left out.
+        fresh: Throw away what an earlier run left there.
+        console: Where to say what happens.
+        quiet: Say only what went wrong.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        out: str | Path | None = None,
+        *,
+        fresh: bool = False,
+        console: Console | None = None,
+        quiet: bool = False,
+    ):
+        self.recipe, self.quiet = recipe, quiet
+        self.out = Path(out or paths.runs() / recipe.name).resolve()
+        self.console = console or Console(stderr=True)
+        self.fresh = fresh
+        self.tracker: Any = None
+        self.warnings: list[str] = []
+        self.results: dict[str, Any] = {}
+
+    def run(self) -> dict[str, Any]:
+        """Run all stages; returns where everything is.
+
+        Raises:
+            UserError: a stage failed for a reason that the user can act on.
+        """
+        begun = time.monotonic()
+        self.out.mkdir(parents=True, exist_ok=True)
+        with _only_one(self.out):
+            if self.fresh:
+                self._clear()
+            self._same_recipe()
+            status = "FAILED"
+            try:
+                self._say(f"[bold]{self.recipe.name}[/] -> {_near(self.out)}")
+                self.folder = self._corpus()
+                self.manifest = Manifest.read(self.folder)
+                self._track()
+                self._stage("pretrain", self._pretrain)
+                if self.recipe.evaluate:
+                    self._stage("evaluate", self._evaluate)
+                if self.recipe.registry:
+                    self._stage("register", self._register)
+                if self.recipe.embed:
+                    self._stage("embed", self._embed)
+                status = "FINISHED"
+            except KeyboardInterrupt:
+                status = "KILLED"
+                raise
+            finally:
+                self._close(status)
+            return self._summary(time.monotonic() - begun)
+
+    # The stages
+
+    def _corpus(self) -> Path:
+        settings = self.recipe.corpus
+        if settings.path:
+            folder = Path(settings.path)
+            Manifest.read(folder)
+        elif settings.fetch:
+            from .corpus import catalogue
+
+            folder = catalogue.fetch(settings.fetch)
+        else:
+            from .corpus.ingest import prepare
+
+            folder = paths.corpora() / self.recipe.name
+            prepare(
+                str(settings.source),
+                folder,
+                name=self.recipe.name,
+                size=settings.size,
+                holdout=settings.holdout,
+                max_bad_rate=settings.max_bad_rate,
+            )
+        manifest = Manifest.read(folder)
+        height, width, channels = manifest.shape
+        rows = " + ".join(f"{manifest.rows(split):,} {split}" for split in sorted(manifest.splits, reverse=True))
+        self._say(f"  corpus     {manifest.name}: {rows} samples of {height} x {width} x {channels}")
+        if manifest.about.get("licence"):
+            self._say(f"             licence: {manifest.about['licence']}")
+        return folder
+
+    def _pretrain(self) -> dict[str, Any]:
+        from .corpus import stream
+        from .train.launch import pretrain
+        from .train.loop import Job, total_steps
+
+        settings = self.recipe.pretrain
+        plan = stream.plan(self.folder, settings.batch, self.recipe.seed, settings.lanes)
+        total = total_steps(settings, plan.order.steps)
+        begun, rows = time.monotonic(), _Rows(self.out / "metrics.jsonl")
+        from .train import health
+
+        with Training(self.console, total, self.quiet) as shown:
+
+            def watch(row: dict[str, float]) -> None:
+                for sentence in health.warnings(row, self._width()):
+                    shown.warn(sentence)
+                    self.warnings.append(sentence)
+
+            job = Job(self.recipe, str(self.folder.resolve()), str(self.out))
+            steps = pretrain(job, [rows, self.tracker, shown, watch])
+        seconds = time.monotonic() - begun
+        self._export(steps)
+        return {"steps": steps, "seconds": seconds, "said": f"{steps:,} steps in {clock(seconds)}"}
+
+    def _evaluate(self) -> dict[str, Any]:
+        from .evaluation.compare import compare
+        from .export import build, load, read_config
+        from .train import build as building
+
+        settings = self.recipe.evaluate
+        assert settings is not None
+        encoder = self.out / "encoder"
+        results = compare(
+            load(encoder),
+            build(read_config(encoder)),
+            building.views(self.recipe.pretrain),
+            settings.corpus or self.folder,
+            settings.probes,
+            self.out / "evaluation",
+            settings.max_samples,
+        )
+        self._export(self._step(), results)
+        return {"said": results["verdict"]}
+
+    def _register(self) -> dict[str, Any]:
+        from .tracking import register
+
+        settings = self.recipe.registry
+        assert settings is not None
+        self.tracker.wait_started()
+        results = self._results()
+        uri = register(
+            self.out, self.out / "encoder", settings.model or self.recipe.name, settings.alias, results
+        )
+        return {"uri": uri, "said": f"{uri} (alias {settings.alias})"}
+
+    def _embed(self) -> dict[str, Any]:
+        from .embedding import embed
+
+        settings = self.recipe.embed
+        assert settings is not None
+        out = Path(settings.out or self.out / "embeddings")
+        rows = embed(self.out / "encoder", settings.corpus or self.folder, out, self.recipe.pretrain.gpu)
+        return {"rows": rows, "said": f"{rows:,} rows in {_near(out)}"}
+
+    # What surrounds them
+
+    def _stage(self, name: str, work: Callable[[], dict[str, Any]]) -> None:
+        note = self.out / "stages" / f"{name}.json"
+        fingerprint = self._fingerprint(name)
+        if note.is_file() and (known := json.loads(note.read_text()))["fingerprint"] == fingerprint:
+            self._say(f"  {name:<10} done before: {known['said']}")
+            self.results[name] = known
+            return
+        self._say(f"  {name:<10} ...", plain_only=name != "pretrain")
+        begun = time.monotonic()
+        result = {"fingerprint": fingerprint, **work()}
+        result.setdefault("seconds", time.monotonic() - begun)
+        note.parent.mkdir(exist_ok=True)
+        note.write_text(json.dumps(result, indent=1))
+        self._say(f"  {name:<10} {result['said']}")
+        self.results[name] = result
+
+    def _fingerprint(self, name: str) -> str:
+        """Changes with anything that the stage's result depends on."""
+        recipe = self.recipe.plain()
+        for key in HARMLESS:
+            recipe["pretrain"].pop(key)
+        parts: list[Any] = [recipe["pretrain"], recipe["seed"], self.manifest.fingerprint]
+        if name != "pretrain":
+            parts += [name, recipe[name]]
+        if name in ("register",):
+            parts.append(recipe["evaluate"])
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+    def _same_recipe(self) -> None:
+        file = self.out / "recipe.yaml"
+        if file.is_file():
+            from omegaconf import OmegaConf
+
+            earlier = parse(OmegaConf.to_container(OmegaConf.load(file)), str(file))  # type: ignore[arg-type]
+            if changed := differences(earlier, self.recipe):
+                raise UserError(
+                    f"{_near(self.out)} holds a run with other settings; give --fresh to start anew there, or another "
+                    "--out:\n" + "\n".join(f"  - {line}" for line in changed)
+                )
+        file.write_text(self.recipe.to_yaml(), encoding="utf-8")
+
+    def _clear(self) -> None:
+        for name in OWNED:
+            shutil.rmtree(self.out / name, ignore_errors=True)
+        for name in OWNED_FILES:
+            (self.out / name).unlink(missing_ok=True)
+
+    def _track(self) -> None:
+        from .tracking import Tracker
+
+        self.tracker = Tracker(
+            self.out, self.recipe.name, flat(self.recipe.plain()), self.manifest, str(self.folder)
+        )
+
+    def _step(self) -> int:
+        from .train.checkpoint import Checkpoints
+
+        newest = Checkpoints(self.out / "checkpoints").newest()
+        return int(newest.name.removeprefix("step_")) if newest else 0
+
+    def _width(self) -> int:
+        if not hasattr(self, "_known_width"):
+            import torch
+
+            from .train import build
+
+            with torch.device("meta"), torch.random.fork_rng(devices=[]):
+                built = build.objective(self.recipe.pretrain, self.manifest, 0)
+            self._known_width = built.encoder.width
+        return self._known_width
+
+    def _export(self, steps: int, results: dict[str, Any] | None = None) -> None:
+        from .summary import export_encoder, write_views
+
+        export_encoder(self.out, self.recipe, self.manifest, steps, results)
+        if results is None:
+            write_views(self.out / "views.npz", self.recipe, self.folder)
+
+    def _results(self) -> dict[str, Any] | None:
+        file = self.out / "evaluation" / "results.json"
+        return json.loads(file.read_text()) if file.is_file() else None
+
+    def _close(self, status: str) -> None:
+        """Leave a report and a closed MLflow run whatever happened."""
+        from .report.build import build
+        from .summary import write
+
+        if self.tracker is None:
+            return
+        write(self.out, self.recipe, self.manifest, self.folder, status, self.warnings)
+        report = build(self.out)
+        results = self._results() or {"probes": [], "scores": []}
+        numbers = {f"probe/{r['probe']}/{k}": r[k] for r in results["probes"] for k in ("pretrained", "untrained", "raw")}
+        numbers |= {f"score/{r['score']}": r["pretrained"] for r in results["scores"]}
+        self.tracker.finish(status, numbers, [report, self.out / "recipe.yaml", self.out / "summary.json"])
+        if self.tracker.problem:
+            self.console.print(f"  [yellow]warning:[/] {self.tracker.problem}", highlight=False)
+
+    def _summary(self, seconds: float) -> dict[str, Any]:
+        results = self._results()
+        made = {
+            "run": str(self.out),
+            "encoder": str(self.out / "encoder"),
+            "report": str(self.out / "report.html"),
+            "tracking_uri": self.tracker.uri,
+            "model": self.results.get("register", {}).get("uri"),
+            "seconds": seconds,
+            "probes": results["probes"] if results else [],
+            "corpus": str(self.folder),
+        }
+        if not self.quiet:
+            from .summary import show
+
+            show(self.console, made)
+        return made
+
+    def _say(self, line: str, plain_only: bool = False) -> None:
+        if not self.quiet and not (plain_only and not self.console.is_terminal):
+            self.console.print(line, highlight=False)
+
+
+class _Rows:
+    """A sink that appends rows to a file of JSON lines, skipping those that an earlier attempt wrote."""
+
+    def __init__(self, file: Path):
+        from .train.meter import finite
+
+        self.file, self._finite, self.seen = file, finite, -1
+        kept = []
+        if file.is_file():
+            for line in file.read_text(encoding="utf-8").splitlines():
+                try:
+                    self.seen = max(self.seen, int(json.loads(line)["step"]))
+                    kept.append(line)
+                except (ValueError, KeyError):
+                    continue  # a line that was being written when the process was killed
+            file.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+
+    def __call__(self, row: dict[str, float]) -> None:
+        if row["step"] > self.seen:
+            with self.file.open("a", encoding="utf-8") as opened:
+                opened.write(json.dumps(self._finite(row)) + "\n")
+
+
+@contextmanager
+def _only_one(out: Path) -> Iterator[None]:
+    """Refuse a second process in the same run folder."""
+    with (out / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"another process is running in {_near(out)}; wait for it or give another --out") from None
+        yield
+
+
+def _near(path: Path) -> str:
+    """A path as short as it can be said from here."""
+    relative = os.path.relpath(path)
+    return relative if not relative.startswith("../..") else str(path)

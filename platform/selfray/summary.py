@@ -1,0 +1,178 @@
+"""What a run leaves behind for people: the exported encoder, its numbers, a look at the views, the next commands."""
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from . import export
+from .corpus.manifest import Manifest
+from .progress import clock
+from .recipe import Recipe
+
+
+def export_encoder(
+    run: Path, recipe: Recipe, manifest: Manifest, steps: int, results: dict[str, Any] | None
+) -> None:
+    """Write the newest checkpoint's encoder to `encoder/`, with its config and model card."""
+    from safetensors.torch import load_file
+
+    from .train import build
+    from .train.checkpoint import Checkpoints
+
+    settings = recipe.pretrain
+    encoder = build.objective(settings, manifest, recipe.seed).encoder
+    newest = Checkpoints(run / "checkpoints").newest()
+    if newest is None:
+        raise RuntimeError(f"no checkpoint in {run}")
+    prefix = "encoder."
+    state = load_file(newest / "objective.safetensors")
+    encoder.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+    part = dict(settings.encoder)
+    config: dict[str, Any] = {
+        "selfray": version("selfray"),
+        "kind": manifest.kind,
+        "name": part.pop("name"),
+        "settings": part,
+        "channels": manifest.shape[2],
+        "size": list(build.view_size(settings, manifest)),
+        "output_width": encoder.width,
+        "mean": list(manifest.mean),
+        "std": list(manifest.std),
+        "training": {
+            "run": recipe.name,
+            "objective": settings.objective["name"],
+            "corpus": manifest.name,
+            "fingerprint": manifest.fingerprint,
+            "rows": manifest.rows(),
+            "steps": steps,
+            "batch": settings.batch,
+            "seed": recipe.seed,
+            "parameters": sum(p.numel() for p in encoder.parameters()),
+        },
+    }
+    card = export.model_card(config, results, manifest.about.get("licence", ""))
+    export.save(run / "encoder", encoder, config, card)
+
+
+def write_views(file: Path, recipe: Recipe, corpus: Path, count: int = 8) -> None:
+    """Store some samples and what the objective saw of them, for the report."""
+    import torch
+
+    from . import objectives
+    from .corpus import stream
+    from .train import build
+    from .views.random import sample_keys
+
+    settings = recipe.pretrain
+    plan = stream.plan(corpus, settings.batch, recipe.seed, settings.lanes)
+    ids, samples = next(plan.blocks(0, 1))
+    ids, samples = torch.tensor(ids[:count]), torch.tensor(samples[:count])
+    kind = objectives.find(settings.objective["name"]).views
+    seen = build.views(settings).make(kind, samples, sample_keys(ids, recipe.seed, 0))
+    pictures = {
+        name: (view.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
+        for name, view in seen.items()
+        if view.ndim == 4
+    }
+    np.savez(file, sample=samples.numpy(), **pictures)
+
+
+def write(run: Path, recipe: Recipe, manifest: Manifest, corpus: Path, status: str, warnings: list[str]) -> None:
+    """Write `summary.json`: the run in numbers."""
+    import torch
+
+    from .train import build, device
+
+    settings = recipe.pretrain
+    rows = [json.loads(line) for line in _lines(run / "metrics.jsonl")]
+    speeds = [row["speed/samples_per_second"] for row in rows[1:] or rows]
+    objective = build.objective(settings, manifest, recipe.seed)
+    place = torch.device("cuda" if settings.gpu else "cpu")
+    total = _stage(run, "pretrain").get("steps") or (rows[-1]["step"] if rows else 0)
+    noted = run / "mlflow.json"
+    summary = {
+        "name": recipe.name,
+        "status": status,
+        "seed": recipe.seed,
+        "steps": rows[-1]["step"] if rows else 0,
+        "total_steps": total,
+        "epochs": rows[-1]["epoch"] if rows else 0,
+        "samples": rows[-1]["samples"] if rows else 0,
+        "seconds": _stage(run, "pretrain").get("seconds") or (rows[-1]["seconds"] if rows else 0),
+        "samples_per_second": float(np.median(speeds)) if speeds else 0.0,
+        "device": place.type,
+        "precision": str(device.precision(settings.precision, place)).removeprefix("torch."),
+        "compile": device.compiles(settings.compile, place, int(total)),
+        "workers": settings.workers,
+        "threads": device.threads(settings),
+        "parameters": {
+            "encoder": sum(p.numel() for p in objective.encoder.parameters()),
+            "objective": sum(p.numel() for p in objective.parameters()),
+        },
+        "objective": settings.objective["name"],
+        "encoder": settings.encoder["name"],
+        "corpus": {
+            "name": manifest.name,
+            "path": str(corpus),
+            "rows": manifest.rows(),
+            "shape": manifest.shape,
+            "classes": len(manifest.classes),
+            "fingerprint": manifest.fingerprint,
+            "licence": manifest.about.get("licence", ""),
+        },
+        "mlflow": json.loads(noted.read_text()) if noted.is_file() else {},
+        "versions": {name: version(name) for name in ("selfray", "torch", "ray", "mlflow", "pyarrow")},
+        "warnings": sorted(set(warnings)),
+    }
+    (run / "summary.json").write_text(json.dumps(summary, indent=1))
+
+
+def _lines(file: Path) -> list[str]:
+    return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+
+
+def _stage(run: Path, name: str) -> dict[str, Any]:
+    note = run / "stages" / f"{name}.json"
+    return json.loads(note.read_text()) if note.is_file() else {}
+
+
+def table(probes: list[dict[str, Any]]) -> Table:
+    """The probes beside their baselines."""
+    shown = Table(title="What the encoder learned (held-out accuracy)", title_justify="left", title_style="bold")
+    shown.add_column("probe")
+    for column in ("pretrained", "95 % interval", "untrained", "raw pixels"):
+        shown.add_column(column, justify="right")
+    for row in probes:
+        low, high = row["interval"]
+        shown.add_row(
+            row["probe"],
+            f"[bold]{row['pretrained']:.1%}[/]",
+            f"{low:.1%} - {high:.1%}",
+            f"{row['untrained']:.1%}",
+            f"{row['raw']:.1%}",
+        )
+    return shown
+
+
+def show(console: Console, made: dict[str, Any]) -> None:
+    """The end of a run on the terminal: results, where everything is, what to do next."""
+    from .stages import _near
+
+    if made["probes"]:
+        console.print(table(made["probes"]))
+    encoder = _near(Path(made["encoder"]))
+    console.print(f"done in {clock(made['seconds'])}", highlight=False)
+    lines = [
+        ("report", _near(Path(made["report"]))),
+        ("encoder", f'{encoder}   (python: selfray.load("{encoder}"))'),
+        *([("model", made["model"])] if made["model"] else []),
+        ("tracking", f"mlflow ui --backend-store-uri {made['tracking_uri']}"),
+        ("next", f"selfray embed {encoder} {_near(Path(made['corpus']))} embeddings"),
+    ]
+    for name, value in lines:
+        console.print(f"  {name:<9} {value}", highlight=False, soft_wrap=True)

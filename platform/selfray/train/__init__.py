@@ -1,0 +1,1 @@
+"""Pretraining: one plain loop, run in this process or by Ray Train workers."""

@@ -1,0 +1,185 @@
+"""Start training here or on the Ray cluster; the loop itself knows nothing of either."""
+
+import queue
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from .loop import Interrupted, Job, train
+from .meter import Row
+
+Sink = Callable[[Row], None]
+POLL_SECONDS = 0.3
+
+
+def pretrain(job: Job, sinks: Sequence[Sink] = ()) -> int:
+    """Train a job to its end and pass what it reports to the sinks; returns the number of steps.
+
+    Raises:
+        UserError: training is impossible or failed for a reason that the user can act on.
+        KeyboardInterrupt: it was interrupted; the same call resumes.
+    """
+    return _here(job, sinks) if job.recipe.pretrain.workers == 0 else _on_ray(job, sinks)
+
+
+def _here(job: Job, sinks: Sequence[Sink]) -> int:
+    rows: queue.SimpleQueue[Row] = queue.SimpleQueue()
+
+    def take() -> list[Row]:
+        return [rows.get() for _ in range(rows.qsize())]
+
+    with _delivered(take, sinks), _asked_to_stop() as stop:
+        try:
+            return train(job, rows.put, stop=stop)
+        except Interrupted as interrupted:
+            raise KeyboardInterrupt(str(interrupted)) from None
+
+
+def _on_ray(job: Job, sinks: Sequence[Sink]) -> int:
+    import ray
+    from ray.train import FailureConfig, RunConfig
+    from ray.train.torch import TorchTrainer
+
+    from .. import cluster
+
+    cluster.start()
+    mailbox = ray.remote(num_cpus=0)(Mailbox).remote()
+    trainer = TorchTrainer(
+        _work,
+        train_loop_config={"job": job, "mailbox": mailbox},
+        scaling_config=_scaling(job),
+        run_config=RunConfig(
+            name="ray",
+            storage_path=str(Path(job.run).resolve()),
+            failure_config=FailureConfig(max_failures=job.recipe.pretrain.max_failures),
+        ),
+    )
+    with _delivered(lambda: ray.get(mailbox.take.remote()), sinks):
+        try:
+            steps = trainer.fit().return_value
+        except Exception as error:
+            failure = ray.get(mailbox.failure.remote())
+            raise UserError(failure) if failure else error from error
+    failure = ray.get(mailbox.failure.remote())
+    if failure:
+        raise UserError(failure)
+    return int(steps)
+
+
+def _scaling(job: Job) -> Any:
+    """Workers of the size that leaves the cluster room to read data, or an error that says what is missing."""
+    import ray
+    from ray.train import ScalingConfig
+
+    settings = job.recipe.pretrain
+    resources = ray.cluster_resources()
+    cpus = resources.get("CPU", 0)
+    if settings.gpu and resources.get("GPU", 0) < settings.workers:
+        raise UserError(
+            f"gpu is true and workers is {settings.workers}, but the cluster has {resources.get('GPU', 0):.0f} GPUs; "
+            "set gpu=false or fewer workers"
+        )
+    each = settings.cpus_per_worker or min(1.0, max(0.1, round((cpus - 1) / settings.workers, 2)))
+    if settings.workers * each > cpus - 0.1:
+        raise UserError(
+            f"{settings.workers} workers of {each} CPUs leave none of the cluster's {cpus:.0f} CPUs for reading data; "
+            "lower workers or cpus_per_worker"
+        )
+    return ScalingConfig(num_workers=settings.workers, use_gpu=settings.gpu, resources_per_worker={"CPU": each})
+
+
+class Mailbox:
+    """Carries rows from the first worker to the driver, and the reason why a worker gave up."""
+
+    def __init__(self) -> None:
+        self._rows: list[Row] = []
+        self._failure = ""
+
+    def put(self, row: Row) -> None:
+        """Leave a row; the worker does not wait."""
+        self._rows.append(row)
+
+    def take(self) -> list[Row]:
+        """All rows since the last time."""
+        rows, self._rows = self._rows, []
+        return rows
+
+    def fail(self, reason: str) -> None:
+        """Say that trying again is of no use."""
+        self._failure = self._failure or reason
+
+    def failure(self) -> str:
+        """The reason given, or nothing."""
+        return self._failure
+
+
+def _work(config: dict[str, Any]) -> int:
+    """What a Ray Train worker runs; after a loss of workers Ray calls it again on all of them."""
+    import ray
+
+    from ..corpus import stream
+
+    mailbox = config["mailbox"]
+    if ray.get(mailbox.failure.remote()):
+        return 0
+    try:
+        return train(config["job"], mailbox.put.remote, stream.distributed)
+    except UserError as error:
+        ray.get(mailbox.fail.remote(str(error)))
+        raise
+
+
+@contextmanager
+def _delivered(take: Callable[[], list[Row]], sinks: Sequence[Sink]) -> Iterator[None]:
+    """Pass rows to the sinks from a thread until the block ends, the last ones included."""
+    over = threading.Event()
+    errors: list[Exception] = []
+
+    def deliver() -> None:
+        while True:
+            last = over.is_set()
+            try:
+                for row in take():
+                    for sink in sinks:
+                        sink(row)
+            except Exception as error:
+                errors.append(error)
+                return
+            if last:
+                return
+            over.wait(POLL_SECONDS)
+
+    thread = threading.Thread(target=deliver, name="deliver", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(timeout=60)
+    if errors:
+        raise errors[0]
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Let Ctrl-C and SIGTERM finish the step and save; a second one ends at once."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+
+    def ask(number: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,170 @@
+"""The training loop: the same for one process and for many workers, for every objective and data type."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from ..corpus import stream
+from ..corpus.order import mix
+from ..corpus.stream import Batch, Plan
+from ..errors import UserError
+from ..objectives.objective import Objective
+from ..parts.norm import synchronise
+from ..recipe import Pretrain, Recipe
+from ..views.random import sample_keys
+from . import build, device, distributed, health, optimizers
+from .checkpoint import Checkpoints
+from .meter import Meter, Row
+from .schedule import learning_rate_factor
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a worker needs; plain values, so that it can travel to any machine."""
+
+    recipe: Recipe
+    corpus: str  # folder of the prepared corpus
+    run: str  # folder of the run
+
+
+class Interrupted(Exception):
+    """Training was asked to stop; its state is saved."""
+
+
+Record = Callable[[Row], None]
+Source = Callable[[Plan, int, int], Iterator[Batch]]
+
+
+def total_steps(settings: Pretrain, steps_per_epoch: int) -> int:
+    """Steps of a whole run."""
+    return settings.steps or max(1, round((settings.epochs or 0) * steps_per_epoch))
+
+
+def train(job: Job, record: Record, source: Source = stream.local, stop: Callable[[], bool] = lambda: False) -> int:
+    """Train until the recipe's last step, from the newest checkpoint if there is one; returns the steps taken.
+
+    Args:
+        job: What to train.
+        record: Called on the first worker with a row of numbers now and then.
+        source: Where batches come from.
+        stop: Asked after every step; when true, the state is saved and `Interrupted` is raised.
+
+    Raises:
+        UserError: what the recipe asks for is impossible here, or the loss is not finite.
+    """
+    settings, seed = job.recipe.pretrain, job.recipe.seed
+    rank, world = distributed.rank(), distributed.world()
+    place = device.choose(settings.gpu)
+    torch.set_num_threads(device.threads(settings))
+    plan = stream.plan(job.corpus, settings.batch, seed, settings.lanes)
+    plan = replace(plan, rank=rank, world=world)
+    if plan.per_step % settings.accumulate:
+        raise UserError(f"accumulate {settings.accumulate} does not divide a worker's batch of {plan.per_step}")
+    total = total_steps(settings, plan.order.steps)
+    objective = build.objective(settings, plan.manifest, seed)
+    if world > 1 and objective.synchronised_batch_norm:
+        synchronise(objective)
+    objective.to(place, memory_format=torch.channels_last)
+    optimizer = optimizers.build(modules=[objective], **settings.optimizer)
+    checkpoints = Checkpoints(Path(job.run) / "checkpoints", settings.checkpoint.keep)
+    start = _resume(checkpoints, objective, optimizer)
+    step_module = build.Step(objective, build.views(settings))
+    model = _wrapped(step_module, settings, place, total - start)
+    precision = device.precision(settings.precision, place)
+    meter, saved_at, done = Meter(settings.batch), time.monotonic(), start
+
+    for batch, samples, ids in meter.timed(device.fed(source(plan, start, total), place)):
+        done = batch.step + 1
+        factor = learning_rate_factor(batch.step, total, settings.warmup, settings.final_lr)
+        for group in optimizer.param_groups:
+            group["lr"] = settings.optimizer["lr"] * factor
+        torch.manual_seed(mix(seed, batch.step, rank) >> 1)
+        keys = sample_keys(ids, seed, batch.epoch)
+        loss, scalars = _backward(model, samples, keys, settings.accumulate, precision)
+        norm = _clip(objective, settings.clip)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        objective.after_step(done / total)
+        meter.add(loss, scalars, norm)
+
+        stopping = stop()
+        if done % settings.log_every == 0 or done == total or stopping:
+            row = meter.row(done, plan.order.steps, settings.optimizer["lr"] * factor)
+            health.stop_if_not_finite(row, done)
+            if rank == 0 and (done % settings.health_every < settings.log_every or done == total):
+                row |= _look(step_module, samples, keys)
+            if rank == 0:
+                record(row)
+        if rank == 0 and _due(settings, done, total, saved_at, stopping):
+            if meter.bad():
+                health.stop_if_not_finite({"train/not_finite": 1.0}, done)
+            checkpoints.save(done, objective, optimizer, {"samples": done * settings.batch, "world": world})
+            saved_at = time.monotonic()
+        if stopping and done < total:
+            raise Interrupted(f"stopped after step {done} of {total}")
+    return done
+
+
+def _backward(
+    model: nn.Module, samples: Tensor, keys: Tensor, parts: int, precision: torch.dtype
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Gradients of the mean loss over the parts of a batch; the last part's backward pass averages over workers."""
+    results = []
+    for i, (part, part_keys) in enumerate(zip(samples.chunk(parts), keys.chunk(parts), strict=True)):
+        alone = isinstance(model, DistributedDataParallel) and i < parts - 1
+        with model.no_sync() if alone else nullcontext():  # type: ignore[operator]
+            with torch.autocast(samples.device.type, precision, enabled=precision != torch.float32):
+                loss, scalars = model(part, part_keys)
+            (loss / parts).backward()
+        results.append((loss.detach(), scalars))
+    mean = torch.stack([loss for loss, _ in results]).mean()
+    return mean, {name: torch.stack([s[name] for _, s in results]).mean() for name in results[0][1]}
+
+
+def _clip(objective: Objective, largest: float | None) -> Tensor:
+    """The gradient norm, after scaling gradients down to `largest` if they are longer."""
+    gradients = [p for p in objective.parameters() if p.grad is not None]
+    return torch.nn.utils.clip_grad_norm_(gradients, largest or float("inf"), foreach=True)
+
+
+def _wrapped(step: build.Step, settings: Pretrain, place: torch.device, steps: int) -> nn.Module:
+    model: nn.Module = step
+    if device.compiles(settings.compile, place, steps):
+        model = torch.compile(step)  # type: ignore[assignment]
+    if distributed.world() > 1:
+        # Batch-norm statistics are synchronised or meant to differ, queues are identical: nothing to broadcast.
+        model = DistributedDataParallel(model, broadcast_buffers=False)
+    return model
+
+
+def _resume(checkpoints: Checkpoints, objective: Objective, optimizer: Optimizer) -> int:
+    """Continue from the newest checkpoint that the first worker finds; returns its step."""
+    found: list[Any] = [checkpoints.newest() if distributed.rank() == 0 else None]
+    if distributed.world() > 1:
+        torch.distributed.broadcast_object_list(found, src=0)
+    return checkpoints.restore(found[0], objective, optimizer) if found[0] else 0
+
+
+def _due(settings: Pretrain, done: int, total: int, saved_at: float, stopping: bool) -> bool:
+    steps = settings.checkpoint.every_steps
+    late = time.monotonic() - saved_at > 60 * settings.checkpoint.every_minutes
+    return done == total or stopping or late or (steps is not None and done % steps == 0)
+
+
+@torch.no_grad()
+def _look(step: build.Step, samples: Tensor, keys: Tensor) -> Row:
+    """Collapse measures of what the encoder, as it would be used, makes of up to 256 samples."""
+    encoder = step.objective.encoder
+    images = step.views.make("plain", samples[:256], keys[:256])["images"]
+    encoder.eval()
+    embedding = encoder.embed(images)
+    encoder.train()
+    return {name: float(value) for name, value in health.measures(embedding).items()}

@@ -1,0 +1,69 @@
+"""What the commands do, as functions for Python programs."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from .recipe import Recipe, load
+
+
+def run(
+    pipeline: str | Path | Recipe,
+    *overrides: str,
+    out: str | Path | None = None,
+    fresh: bool = False,
+    quiet: bool = False,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Run a pipeline file; finished stages are skipped and an interrupted one goes on.
+
+    Args:
+        pipeline: A file, the name of a shipped pipeline such as `image/simclr`, or a loaded recipe.
+        overrides: `key=value`, as on the command line.
+        out: The run's folder; `runs/<name>` if left out.
+        fresh: Throw away what an earlier run left there.
+        quiet: Say only what went wrong.
+        console: Where to say it.
+
+    Returns:
+        Paths of the run, its encoder and report, the tracking URI, the registered model, the probes' results.
+    """
+    from .stages import Pipeline
+
+    recipe = pipeline if isinstance(pipeline, Recipe) else load(pipeline, overrides)
+    return Pipeline(recipe, out, fresh=fresh, quiet=quiet, console=console).run()
+
+
+def check(pipeline: str | Path, *overrides: str) -> dict[str, Any]:
+    """Check a pipeline file and work out what it asks for; nothing is started or fetched."""
+    from .estimate import estimate
+
+    recipe = load(pipeline, overrides)
+    return {"recipe": recipe.plain(), **estimate(recipe)}
+
+
+def evaluate(
+    model: str | Path, corpus: str | Path, out: str | Path | None = None, probes: dict[str, dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    """Probes and label-free scores of an exported encoder on a labelled corpus, beside the same encoder untrained.
+
+    Args:
+        model: An encoder's folder, or its registry URI.
+        corpus: A prepared corpus with labels and a test split.
+        out: Where to write `results.json` and `samples.npz`; `evaluation/` beside the encoder if left out.
+        probes: Probe names with their settings; all of them if left out.
+    """
+    from . import export
+    from .evaluation.compare import compare
+    from .probes import names
+    from .views.image import ImageViews
+
+    folder = export._fetched(str(model))
+    config = export.read_config(folder)
+    height, width = config["size"]
+    views = ImageViews(size=height if height == width else None)
+    target = Path(out) if out else folder.parent / "evaluation"
+    return compare(
+        export.load(folder), export.build(config), views, corpus, probes or {n: {} for n in names()}, target
+    )
