@@ -2,6 +2,7 @@
 
 import logging
 import os
+import warnings
 
 
 def start(cpus: int | None = None) -> None:
@@ -26,7 +27,9 @@ def start(cpus: int | None = None) -> None:
             log_to_driver=False,
             logging_level=logging.WARNING,
         )
-    context = DataContext.get_current()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Ray warns of a default of its own
+        context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.WARNING)

@@ -20,6 +20,7 @@ def save(folder: Path, encoder: Encoder, config: dict[str, Any], card: str) -> P
     """Write an encoder; `config` must hold its name, settings, channels and size."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({k: v.detach().cpu().contiguous().clone() for k, v in encoder.state_dict().items()}, folder / WEIGHTS)
+    (folder / WEIGHTS).chmod(0o644)
     digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
     written = {"format": 1, **config, "width": encoder.width, "weights_sha256": digest}
     (folder / CONFIG).write_text(json.dumps(written, indent=1), encoding="utf-8")

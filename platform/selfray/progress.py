@@ -51,14 +51,14 @@ class Training:
         done = row["step"] >= self.total
         if not self.live and not self.quiet and (done or time.monotonic() - self.last >= PLAIN_SECONDS):
             self.last = time.monotonic()
-            self.console.print(f"  step {row['step']:,.0f} of {self.total:,}  {numbers}", highlight=False)
+            self.console.print(f"  step {row['step']:,.0f} of {self.total:,}  {numbers}", highlight=False, soft_wrap=True)
 
     def warn(self, sentence: str) -> None:
         """Show a warning, once."""
         key = sentence.split(" is ")[0]
         if key not in self.warned:
             self.warned.add(key)
-            self.console.print(f"  [yellow]warning:[/] {sentence}", highlight=False)
+            self.console.print(f"  [yellow]warning:[/] {sentence}", highlight=False, soft_wrap=True)
 
     def _numbers(self, row: Row) -> str:
         speed = row["speed/samples_per_second"]

@@ -300,7 +300,7 @@ class Pipeline:
 
     def _say(self, line: str, plain_only: bool = False) -> None:
         if not self.quiet and not (plain_only and not self.console.is_terminal):
-            self.console.print(line, highlight=False)
+            self.console.print(line, highlight=False, soft_wrap=True)
 
 
 class _Rows:

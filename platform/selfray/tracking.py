@@ -9,7 +9,9 @@ import os
 import queue
 import threading
 import time
+import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +139,9 @@ class Tracker:
         parameters = [Param(k, str(v)[:500]) for k, v in self._parameters.items()]
         for i in range(0, len(parameters), 100):
             self._client.log_batch(self.run_id, params=parameters[i : i + 100])
-        source = resolve_dataset_source(str(Path(self._corpus).resolve()))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # MLflow registers the source of local files twice
+            source = resolve_dataset_source(str(Path(self._corpus).resolve()))
         dataset = MetaDataset(source, name=self._manifest.name, digest=self._manifest.fingerprint)
         tag = InputTag("mlflow.data.context", "pretraining")
         self._client.log_inputs(self.run_id, [DatasetInput(dataset._to_mlflow_entity(), [tag])])
@@ -181,6 +185,7 @@ def quiet() -> None:
     import logging
 
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     for name in ("mlflow", "alembic", "alembic.runtime.migration"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -223,9 +228,12 @@ def register(run: Path, encoder: Path, model: str, alias: str, results: Mapping[
             extra_files=[str(f) for f in sorted(encoder.iterdir())],
             pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", "selfray"],
             serialization_format="pt2",
-            registered_model_name=model,
         )
-    version = str(info.registered_model_version)
+    with suppress(mlflow.MlflowException):  # it exists already
+        client.create_registered_model(model)
+    version = client.create_model_version(
+        model, info.model_uri, run_id=noted["run_id"], model_id=info.model_id
+    ).version
     client.set_registered_model_alias(model, alias, version)
     training = config["training"]
     client.update_model_version(model, version, description=(encoder / "README.md").read_text(encoding="utf-8"))

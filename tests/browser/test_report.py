@@ -29,20 +29,26 @@ FLAGS = (
 )
 
 
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(MAKER["complete_run"](tmp_path_factory.mktemp("runs") / "digits"))
-
-
-def browse(page: Path, profile: Path, *flags: str) -> tuple[str, str]:
-    """Open a page; what the browser prints and what it logs."""
+def chromium() -> str:
+    """The browser; skips the test where there is none, or fails it where one is required."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
         reason = "no chromium on PATH"
         if os.environ.get("SELFRAY_REQUIRE_BROWSER") == "1":
             pytest.fail(f"{reason}, and SELFRAY_REQUIRE_BROWSER=1")
         pytest.skip(f"{reason}; SELFRAY_REQUIRE_BROWSER=1 makes this a failure")
-    command = [program, *FLAGS, f"--user-data-dir={profile}", *flags, page.as_uri()]
+    return program
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    chromium()
+    return build(MAKER["complete_run"](tmp_path_factory.mktemp("runs") / "digits"))
+
+
+def browse(page: Path, profile: Path, *flags: str) -> tuple[str, str]:
+    """Open a page; what the browser prints and what it logs."""
+    command = [chromium(), *FLAGS, f"--user-data-dir={profile}", *flags, page.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     return done.stdout, done.stderr
 

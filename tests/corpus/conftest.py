@@ -5,8 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from selfray.corpus.ingest import prepare
 from sklearn.datasets import load_digits
+
+from selfray.corpus.ingest import prepare
+
+NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +24,7 @@ def digits_folder(digits, tmp_path_factory) -> Path:
     """The digits as PNG files, one folder a class."""
     folder = tmp_path_factory.mktemp("digits")
     for number, (image, label) in enumerate(zip(*digits, strict=True)):
-        path = folder / "zero one two three four five six seven eight nine".split()[label] / f"{number:03d}.png"
+        path = folder / NAMES[label] / f"{number:03d}.png"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(image).save(path)
     return folder

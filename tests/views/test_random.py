@@ -35,7 +35,7 @@ def test_the_mix_is_splitmix64():
 def test_numbers_are_uniform_on_24_bits():
     draws = uniform(sample_keys(torch.arange(20_000), 0, 0), stream=0, count=10)
     assert draws.dtype == torch.float32
-    assert 0 <= draws.min()
+    assert draws.min() >= 0
     assert draws.max() < 1
     assert torch.equal((draws * 2**24).round(), draws * 2**24)
     assert kstest(draws.flatten().numpy(), "uniform").pvalue > 0.01

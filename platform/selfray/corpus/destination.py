@@ -24,7 +24,16 @@ def check_apart(source: Path, destination: Path) -> None:
 
 @contextmanager
 def alone(destination: Path) -> Iterator[None]:
-    """Hold the destination for this process."""
+    """Hold the destination for this process.
+
+    Raises:
+        UserError: it holds something that was not prepared here, another process is at it, or it cannot be written to.
+    """
+    if destination.exists() and not (destination / MARKS).is_dir():
+        if not destination.is_dir():
+            raise UserError(f"{destination} is a file; choose a new folder")
+        if any(destination.iterdir()):
+            raise UserError(f"{destination} is not empty and was not prepared by this; choose a new folder")
     try:
         (destination / MARKS).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -43,7 +52,7 @@ def resume(destination: Path, request: dict[str, Any]) -> Job | None:
     """The job that an earlier call with the same request settled on.
 
     Raises:
-        UserError: the folder holds a finished corpus of another request, or something that is no corpus.
+        UserError: the folder holds a finished corpus of another request.
     """
     file = destination / MARKS / "request.json"
     try:
@@ -52,8 +61,8 @@ def resume(destination: Path, request: dict[str, Any]) -> Job | None:
         earlier = None
     finished = (destination / FILE).is_file()
     if earlier is None:
-        if finished or any(path.name != MARKS for path in destination.iterdir()):
-            raise UserError(f"{destination} is not empty and was not prepared by this; choose a new folder")
+        if finished:
+            raise UserError(f"{destination} holds a corpus whose origin is not known; choose a new folder")
         return None
     if earlier["request"] == request:
         job = earlier["job"]
@@ -88,6 +97,6 @@ def sweep(destination: Path, noted: list[dict[str, Any]]) -> None:
         with suppress(OSError):  # missing, or not empty
             (destination / folder).rmdir()
     marks = {mark(destination, index) for index in range(len(noted))}
-    for path in (destination / MARKS).glob("[0-9]*.json"):
-        if path not in marks:
+    for path in (destination / MARKS).iterdir():
+        if path.name.endswith(".aside") or (path.stem.isdigit() and path not in marks):
             path.unlink()

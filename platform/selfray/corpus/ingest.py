@@ -92,7 +92,7 @@ def prepare(
         "source": hashlib.sha256(json.dumps([f.identity() for f in fragments]).encode()).hexdigest(),
         **{"name": title, "size": size, "channels": channels, "fit": fit, "store": store},
         **{"holdout": holdout, "rows_per_group": rows_per_group, "rows_per_fragment": rows_per_fragment},
-        "about": said,
+        **{"about": said, "format": work.FORMAT},
     }
     with folder.alone(destination):
         job = folder.resume(destination, json.loads(json.dumps(request)))

@@ -86,6 +86,8 @@ class ShardWriter:
 
     def abandon(self) -> None:
         """Leave nothing behind of a file that was not published."""
-        if self._writer is not None:
-            self._writer.close()
-        self._aside.unlink(missing_ok=True)
+        try:
+            if self._writer is not None:
+                self._writer.close()
+        finally:
+            self._aside.unlink(missing_ok=True)

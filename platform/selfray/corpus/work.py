@@ -16,6 +16,7 @@ from .images import BadImage
 from .manifest import IMAGE_SCHEMA
 from .shards import UNCOMPRESSED, ShardWriter, aside
 from .sources import Fragment, Sample
+from .sources.source import printable
 
 FORMAT = 1  # counts changes of this module that change the bytes of a shard: finished fragments are then redone
 SPLITS = ("train", "val", "test")
@@ -97,7 +98,7 @@ def run(fragment: Fragment, index: int, job: Job, destination: Path) -> dict[str
                 pixels, stored = _prepare(sample, job)
             except BadImage as error:
                 bad.add(_quarantined(sample, error))
-                totals.quarantine(_text(sample.source), error)
+                totals.quarantine(printable(sample.source), error)
                 continue
             if sample.label is not None and sample.label not in labels:
                 raise UserError(f"{sample.source} has the unknown label {sample.label!r}; the source has changed")
@@ -107,7 +108,7 @@ def run(fragment: Fragment, index: int, job: Job, destination: Path) -> dict[str
             number = None if sample.label is None else labels[sample.label]
             writers[split].add(
                 {"id": sample.id, "image": stored, "label": number, "group": sample.group,
-                 "source": _text(sample.source)}
+                 "source": printable(sample.source)}
             )  # fmt: skip
             totals.add(split, pixels, sample.label)
         if totals.rows != fragment.rows:
@@ -157,17 +158,12 @@ def _quarantined(sample: Sample, error: BadImage) -> dict[str, Any]:
     data = sample.image if isinstance(sample.image, bytes) else b""
     return {
         "id": sample.id,
-        "source": _text(sample.source),
+        "source": printable(sample.source),
         "reason": error.reason,
-        "detail": _text(error.detail),
+        "detail": printable(error.detail),
         "size": len(data),
         "bytes": data[:KEPT_BYTES],
     }
-
-
-def _text(text: str) -> str:
-    """Text that UTF-8 can hold: file names may have any bytes."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class _Totals:
@@ -194,7 +190,7 @@ class _Totals:
 
     def quarantine(self, source: str, error: BadImage) -> None:
         self.reasons[error.reason] += 1
-        self.examples.setdefault(error.reason, f"{source} ({_text(error.detail)})")
+        self.examples.setdefault(error.reason, f"{source} ({printable(error.detail)})")
 
     def noted(self) -> dict[str, Any]:
         return vars(self)

@@ -1,6 +1,7 @@
 """Builds the report of a run: one HTML page that needs nothing but itself."""
 
 import base64
+import functools
 import hashlib
 import os
 from pathlib import Path
@@ -41,27 +42,36 @@ def build(run: str | Path) -> Path:
 
 def render(run: Run) -> str:
     """The page as text."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
+    script = (HERE / "page.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        _environment()
+        .get_template("template.html.j2")
+        .render(
+            header=header.content(run),
+            sections=[_section(module, title, run) for module, title in SECTIONS],
+            evaluate=use.evaluate_command(run),
+            markers=MARKERS,
+            footer=_footer(run),
+            style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
+            script=Markup(script),
+            script_digest=digest,  # the policy lets this script run and no other, whatever a name may smuggle in
+        )
+    )
+
+
+@functools.cache
+def _environment() -> Any:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,  # names come from corpora of strangers
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    )
-    script = (HERE / "page.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template("template.html.j2").render(
-        header=header.content(run),
-        sections=[_section(module, title, run) for module, title in SECTIONS],
-        evaluate=use.evaluate_command(run),
-        markers=MARKERS,
-        footer=_footer(run),
-        style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        script_digest=digest,  # the policy lets this script run and no other, whatever a name may smuggle in
     )
 
 

@@ -75,15 +75,15 @@ def line_chart(series: Series, title: str, limit: Limit | None = None, from_zero
         parts.append(f'<path class="tick" d="M{x(value):.1f} {BOTTOM}v4"/>')
         parts.append(f'<text x="{x(value):.1f}" y="{BOTTOM + 17}" text-anchor="middle">{label}</text>')
     parts.append(f'<path class="axis" d="M{LEFT} {BOTTOM}H{RIGHT}"/>')
-    parts.append(f'<text x="{(LEFT + RIGHT) / 2}" y="{BOTTOM + 33}" text-anchor="middle">step{_log_note(log)}</text>')
+    note = " · vertical scale logarithmic" if log else ""
+    parts.append(f'<text x="{(LEFT + RIGHT) / 2}" y="{BOTTOM + 33}" text-anchor="middle">step{note}</text>')
     if len(series) > MOST_POINTS and band:
         upper = " ".join(f"{x(step):.1f},{y(most):.1f}" for step, _, _, most in band)
         lower = " ".join(f"{x(step):.1f},{y(least):.1f}" for step, _, least, _ in reversed(band))
         parts.append(f'<polygon class="band" points="{upper} {lower}"/>')
     parts.append(f'<path class="line" d="{_path(line, x, y)}"/>')
-    for step, value in line:
-        if value is None:
-            parts.append(f'<path class="lost" d="M{x(step) - 3:.1f} {BOTTOM - 8}l6 6m0-6l-6 6"/>')
+    lost = [x(step) for step, value in line if value is None]
+    parts += [f'<path class="lost" d="M{across - 3:.1f} {BOTTOM - 8}l6 6m0-6l-6 6"/>' for across in lost]
     if band:
         step, mean, _, _ = band[-1]
         parts.append(f'<circle class="end" cx="{x(step):.1f}" cy="{y(mean):.1f}" r="3"/>')
@@ -124,7 +124,7 @@ def scatter(place: NDArray[np.float32], group: Sequence[int], marks: Sequence[Ma
         mark = marks[group[index]]
         parts.append(f'<use href="#mark-{mark.shape}" class="{mark.colour}" x="{x:.1f}" y="{y:.1f}"/>')
     groups = np.asarray(group)
-    named = [(mark, np.median(spot[groups == index], axis=0)) for index, mark in enumerate(marks) if mark.name]
+    named = [(mark, _label_place(spot[groups == index])) for index, mark in enumerate(marks) if mark.name]
     for mark, (x, y) in _apart(named, size):
         parts.append(f'<text class="name" x="{x:.1f}" y="{y:.1f}" text-anchor="middle">{escape(mark.name)}</text>')
     return _svg(size, size, "".join(parts), "map", title)
@@ -132,9 +132,8 @@ def scatter(place: NDArray[np.float32], group: Sequence[int], marks: Sequence[Ma
 
 def _svg(width: int, height: int, inside: str, kind: str, words: str, data: dict[str, Any] | None = None) -> Markup:
     extra = f' data-chart="{escape(json.dumps(data, separators=(",", ":")))}"' if data else ""
-    return Markup(  # every piece of text was escaped where it was put in
-        f'<svg class="{kind}" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(words)}"{extra}>{inside}</svg>'
-    )
+    opening = f'<svg class="{kind}" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(words)}"{extra}>'
+    return Markup(f"{opening}{inside}</svg>")  # every piece of text was escaped where it was put in
 
 
 def _merged(series: Series) -> tuple[list[tuple[float, float, float, float]], Series]:
@@ -191,10 +190,6 @@ def _log_labels(values: list[float]) -> list[str]:
     return [f"{value:.0e}".replace("e-0", "e-") if value < 1e-3 else f"{value:,.6g}" for value in values]
 
 
-def _log_note(log: bool) -> str:
-    return " (logarithmic scale)" if log else ""
-
-
 def _short(value: float) -> float:
     return float(f"{value:.5g}") if abs(value) < 1e5 else round(value)
 
@@ -207,9 +202,16 @@ def _in_words(title: str, series: Series, finite: list[float]) -> str:
     return f"{text}, lowest {plain(min(finite))}, highest {plain(max(finite))}" + (f", {lost} not finite" * bool(lost))
 
 
-def _apart(named: list[tuple[Mark, Any]], size: int) -> list[tuple[Mark, tuple[float, float]]]:
+def _label_place(spot: NDArray[np.float32]) -> tuple[float, float]:
+    """Above a tight group, which a name would cover; in the middle of a loose one, where above means nothing."""
+    x, y = (float(middle) for middle in np.median(spot, axis=0))
+    spread = float(np.median(np.hypot(spot[:, 0] - x, spot[:, 1] - y)))
+    return (x, y - 1.8 * spread - 9) if spread < 30 else (x, y + 4)
+
+
+def _apart(named: list[tuple[Mark, tuple[float, float]]], size: int) -> list[tuple[Mark, tuple[float, float]]]:
     """Centres of labels, pushed apart until none covers another (or almost, where there are too many)."""
-    boxes = [[float(x), float(y) + 4, 4.2 * len(mark.name) + 5] for mark, (x, y) in named]  # x, y, half the width
+    boxes = [[x, y, 4.6 * len(mark.name) + 4] for mark, (x, y) in named]  # x, y, half the width
     for _ in range(80):
         for index, one in enumerate(boxes):
             for other in boxes[:index]:

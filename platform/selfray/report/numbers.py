@@ -1,5 +1,6 @@
 """Numbers as people read them, and round ticks for axes."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -99,7 +100,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 def tick_labels(values: Sequence[float]) -> list[str]:
     """One label a tick, all with the same number of decimals."""
     largest = max((abs(value) for value in values), default=0.0)
-    step = min((b - a for a, b in zip(values, values[1:], strict=False)), default=largest) or 1.0
+    step = min((b - a for a, b in itertools.pairwise(values)), default=largest) or 1.0
     if largest and largest < 1e-3:
         texts = [f"{value:.0e}".replace("e-0", "e-") if value else "0" for value in values]
     elif largest >= 1e4:

@@ -176,7 +176,9 @@ def _samples(run: Run) -> Samples | None:
     if untrained is not None:
         finite &= np.isfinite(untrained).all(axis=1)
     if not finite.all():
-        run.problems.append(f"{name}: {total - int(finite.sum())} samples with non-finite embeddings are left out")
+        run.problems.append(
+            f"{name}: left out {total - int(finite.sum())} of {total} samples, whose embeddings are not finite"
+        )
     kept = np.flatnonzero(finite)
     if len(kept) == 0:
         return None

@@ -10,6 +10,13 @@ from ..errors import UserError
 from ..parts.precision import full_precision
 
 
+LEAST_FEATURE_STD = 0.1
+"""Features behind a ReLU are all positive, so a healthy encoder may show as little as 0.3."""
+
+MOST_UNIFORMITY = -0.1
+"""About -0.5 is what positive features of a healthy encoder show; 0 is collapse."""
+
+
 @full_precision
 def feature_std(embedding_BD: Tensor) -> Tensor:
     """Deviation of unit-length embeddings times sqrt(D): 1 is healthy, 0 is collapse (SimSiam, arXiv:2011.10566)."""
@@ -53,12 +60,12 @@ def measures(embedding_BD: Tensor) -> dict[str, Tensor]:
 def warnings(row: Mapping[str, float], width: int) -> list[str]:
     """What the measures of a step mean, where they mean trouble."""
     found = []
-    if row.get("health/feature_std", 1.0) < 0.3:
+    if row.get("health/feature_std", 1.0) < LEAST_FEATURE_STD:
         found.append(
-            f"feature_std is {row['health/feature_std']:.2f} (1 is healthy): embeddings point the same way, "
+            f"feature_std is {row['health/feature_std']:.2f} (0.3 to 1 is healthy): embeddings point the same way, "
             "the encoder is collapsing"
         )
-    if row.get("health/uniformity", -4.0) > -0.5:
+    if row.get("health/uniformity", -4.0) > MOST_UNIFORMITY:
         found.append(
             f"uniformity is {row['health/uniformity']:.2f} (0 is collapse, about -4 is spread out): "
             "nearly all embeddings coincide"

@@ -153,7 +153,7 @@ class ImageViews(Views):
         rows = resampling_matrix(boxes.top, boxes.height, height, h)
         columns = resampling_matrix(boxes.left, boxes.width, width, w)
         images = resample(_to_float(samples), rows, columns).permute(0, 2, 1, 3)
-        return {"images": images.contiguous(memory_format=torch.channels_last)}
+        return {"images": images.clamp(0, 1).contiguous(memory_format=torch.channels_last)}
 
     def pair(self, samples: Tensor, keys: Tensor) -> dict[str, Tensor]:
         """`first` and `second`: two random views of each sample."""
@@ -237,8 +237,7 @@ def render(pictures: Tensor, parameters: Parameters, setting: Augmentation, shap
             rows, columns = torch.bmm(blur_rows, rows), torch.bmm(blur_columns, columns)
         views = resample(pictures, rows, columns)
     if setting.jitter or setting.grey:
-        saturation = torch.where(p.grey, 0.0, p.saturation)  # greyscale comes last, which a saturation of 0 is
-        views = adjust(views, p.brightness, p.contrast, saturation, p.hue)
+        views = adjust(views, p.brightness, p.contrast, p.saturation, p.hue, p.grey)
     else:
         views = views.transpose(2, 3).contiguous()
     views = views.clamp(0, 1)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ...errors import UserError
 from ..images import BadImage
-from .source import File, Fragment, Sample, Source, pieces, splits_of
+from .source import File, Fragment, Sample, Source, pieces, printable, splits_of
 
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff"))
 MAX_FILE_BYTES = 256 << 20
@@ -61,7 +61,7 @@ class Folder(Source):
     def _folder(self, file: File) -> str | None:
         """The first-level folder of an image, below its split."""
         parts = file.path.split("/")
-        return parts[self._depth] if len(parts) > self._depth + 1 else None
+        return printable(parts[self._depth]) if len(parts) > self._depth + 1 else None
 
 
 def _is_image(file: File) -> bool:

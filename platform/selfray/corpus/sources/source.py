@@ -153,6 +153,11 @@ def pieces(total: int, rows: int) -> Iterator[tuple[int, int]]:
         yield first, min(rows, total - first)
 
 
+def printable(text: str) -> str:
+    """Text that UTF-8 can hold; the name of a file may have any bytes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _file(root: Path, path: Path) -> File:
     try:
         status = path.stat()

@@ -22,8 +22,8 @@ MEANINGS = {
     "towards 0 all samples get the same embedding, which is complete collapse.",
     "health/rankme": "The effective number of dimensions in use (Garrido et al. 2023). A fall while the loss still "
     "improves is dimensional collapse.",
-    "health/uniformity": "How evenly embeddings cover the sphere (Wang & Isola 2020): the lower, the more even; 0 means "
-    "that all are in one place.",
+    "health/uniformity": "How evenly embeddings cover the sphere (Wang & Isola 2020): the lower, the more even; 0 "
+    "means that all are in one place.",
     "speed/data_wait_share": "Above about a tenth, more CPUs for decoding would speed up training.",
 }
 GROUPS = (

@@ -29,7 +29,8 @@ def content(run: Run) -> dict[str, Any]:
         place, method = layout(embedding)
         words = f"{method} map of {len(place)} embeddings of the {who.lower()} encoder"
         collapsed = float(embedding.std(axis=0).max()) < 1e-6
-        maps.append({"title": who, "method": method, "svg": scatter(place, group, marks, words), "collapsed": collapsed})
+        drawn = scatter(place, group, marks, words)
+        maps.append({"title": who, "method": method, "svg": drawn, "collapsed": collapsed})
         data.append({"title": who, **_nearest(embedding)})
     thumbs = sprite(samples.image, side=SPRITE_SIDE, budget=SPRITE_BYTES)
     height, width = samples.image.shape[1:3]

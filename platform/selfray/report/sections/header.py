@@ -60,10 +60,11 @@ def _tiles(run: Run) -> list[dict[str, str]]:
         label = f"{probe.get('probe', '')} {metric}, pretrained"
         tiles.append({"label": label, "value": measure(probe["pretrained"], metric), "note": " · ".join(beside)})
     total = summary.get("total_steps")
-    of = "" if number(total) is None or total == summary.get("steps") else f" of {count(total)}"
-    seen = compact(summary.get("samples"))
-    epochs = compact(summary.get("epochs"))
-    tiles.append({"label": "Steps", "value": count(summary.get("steps")) + of, "note": f"{epochs} epochs · {seen} samples"})
+    of = [] if number(total) is None or total == summary.get("steps") else [f"of {count(total)}"]
+    seen = [
+        f"{compact(summary[unit])} {unit}" for unit in ("epochs", "samples") if number(summary.get(unit)) is not None
+    ]
+    tiles.append({"label": "Steps", "value": count(summary.get("steps")), "note": " · ".join(of + seen)})
     waits = [value for _, value in run.metrics.get("speed/data_wait_share", []) if value is not None]
     wait = f"{sum(waits) / len(waits):.0%} of it waiting for data" if waits else ""
     speed = compact(summary.get("samples_per_second"))

@@ -17,7 +17,7 @@ def content(run: Run) -> dict[str, Any]:
     if not probes and not scores:
         return {"missing": "Not evaluated yet; this measures the encoder:", "command": "evaluate"}
     samples = part(run.results, "samples")
-    sizes = [f"{count(samples[split])} {split}" for split in ("train", "test") if number(samples.get(split)) is not None]
+    sizes = [f"{count(size)} {split}" for split, size in samples.items() if number(size) is not None]
     return {
         "samples": " and ".join(sizes),
         "probes": [_probe(probe, _axis(probe, probes)) for probe in probes],
@@ -41,7 +41,7 @@ def _interval(probe: dict[str, Any]) -> tuple[float, float] | None:
 
 
 def _axis(probe: dict[str, Any], probes: list[dict[str, Any]]) -> tuple[float, float]:
-    """Scores between 0 and 1 share an axis that ends at 1; any other probe has its own."""
+    """Scores between 0 and 1 of the same metric share an axis that ends at 1; any other probe has its own."""
 
     def covered(one: dict[str, Any]) -> list[float]:
         return [*_values(one).values(), *(_interval(one) or ())]
@@ -50,7 +50,8 @@ def _axis(probe: dict[str, Any], probes: list[dict[str, Any]]) -> tuple[float, f
         return all(0 <= value <= 1 for value in covered(one))
 
     if bounded(probe):
-        lowest = min(value for one in probes if bounded(one) for value in covered(one))
+        alike = [one for one in probes if one.get("metric") == probe.get("metric")]
+        lowest = min(value for one in alike if bounded(one) for value in covered(one))
         return min(0.8, math.floor(lowest * 10) / 10), 1.0
     low, high = min(covered(probe)), max(covered(probe))
     room = 0.15 * (high - low) or 0.1 * abs(high) or 1.0

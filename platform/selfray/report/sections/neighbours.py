@@ -42,9 +42,10 @@ def content(run: Run) -> dict[str, Any]:
 def _queries(label: np.ndarray[Any, Any]) -> list[int]:
     """Random samples, one a class in turn, so that none is picked for its looks."""
     shuffled = np.random.default_rng(0).permutation(len(label)).tolist()
-    classes = sorted(set(label.tolist()))
+    known = label[label >= 0]
+    classes = sorted(set((known if len(known) else label).tolist()))
     waiting = {one: [index for index in shuffled if label[index] == one] for one in classes}
-    wanted = min(max(FEWEST, min(len(classes), MOST)), len(label))
+    wanted = min(max(FEWEST, min(len(classes), MOST)), sum(map(len, waiting.values())))
     chosen: list[int] = []
     while len(chosen) < wanted:
         for one in classes:
@@ -64,8 +65,11 @@ def _gallery(samples: Samples, who: str, embedding: Array, queries: list[int]) -
             {
                 "query": _tile(samples, query),
                 "neighbours": [
-                    _tile(samples, int(index))
-                    | {"similarity": f"{float(alike):.2f}", "agrees": bool(samples.label[index] == samples.label[query])}
+                    {
+                        **_tile(samples, int(index)),
+                        "similarity": f"{float(alike):.2f}",
+                        "agrees": bool(samples.label[index] == samples.label[query]),
+                    }
                     for index, alike in zip(order[query], similarity[query], strict=True)
                 ],
             }
