@@ -3,6 +3,12 @@
 import logging
 import os
 import warnings
+from functools import partial
+
+_NOTICES = {  # told by Ray at every start, about what is as it should be: logger -> beginning
+    "ray._private.authentication.authentication_token_setup": "Token authentication is enabled",
+    "ray.data._internal.progress": "Progress bars disabled",
+}
 
 
 def start(cpus: int | None = None) -> None:
@@ -19,6 +25,8 @@ def start(cpus: int | None = None) -> None:
     from ray.data import DataContext
 
     if not ray.is_initialized():
+        for name, notice in _NOTICES.items():
+            logging.getLogger(name).addFilter(partial(_other_than, notice))
         address = os.environ.get("RAY_ADDRESS")
         ray.init(
             address=address or "local",
@@ -33,3 +41,7 @@ def start(cpus: int | None = None) -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+
+
+def _other_than(notice: str, record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(notice)

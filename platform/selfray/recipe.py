@@ -52,7 +52,7 @@ class Pretrain(Stage):
     objective: Part = Field(description="The method: `selfray list objectives`.")
     encoder: Part = Field(description="The network that is kept: `selfray list encoders`.")
     views: Part = Field(default_factory=dict, description="Settings of the data type's views: `selfray show views`.")
-    optimizer: Part = Field({"name": "adamw"}, description="The optimizer: `selfray list optimizers`.")
+    optimizer: Part = Field(default_factory=dict, description="The optimizer, AdamW: `selfray list optimizers`.")
     batch: PositiveInt = Field(256, description="Samples of a step, over all workers.")
     epochs: Positive | None = Field(None, description="Passes over the corpus (or give steps).")
     steps: PositiveInt | None = Field(None, description="Steps (or give epochs).")
@@ -184,7 +184,9 @@ def parse(plain: Mapping[str, Any], source: str = "recipe") -> Recipe:
     parts = plain.get("pretrain") if isinstance(plain.get("pretrain"), dict) else {}
     resolved: dict[str, Any] = {}
     for key, find in _finders().items():
-        part = (parts or {}).get(key, {"name": "adamw"} if key == "optimizer" else None)
+        part = (parts or {}).get(key)
+        if key == "optimizer" and isinstance(part, dict | None):
+            part = {"name": "adamw", **(part or {})}
         if isinstance(part, dict):
             resolved[key], wrong = _part(find, part, f"pretrain.{key}")
             found += wrong

@@ -124,12 +124,12 @@ class Pipeline:
         plan = stream.plan(self.folder, settings.batch, self.recipe.seed, settings.lanes)
         total = total_steps(settings, plan.order.steps)
         begun, rows = time.monotonic(), _Rows(self.out / "metrics.jsonl")
-        from .train import health
+        from .train import rules
 
         with Training(self.console, total, self.quiet) as shown:
 
             def watch(row: dict[str, float]) -> None:
-                for sentence in health.warnings(row, self._width()):
+                for sentence in rules.warnings(row, self._width()):
                     shown.warn(sentence)
                     self.warnings.append(sentence)
 

@@ -106,5 +106,5 @@ class Manifest:
             split: tuple(Shard(**{**shard, "row_groups": tuple(shard["row_groups"])}) for shard in listed)
             for split, listed in raw.pop("splits").items()
         }
-        tuples = {key: tuple(raw.pop(key)) for key in ("shape", "mean", "std", "classes")}
+        tuples: dict[str, Any] = {key: tuple(raw.pop(key)) for key in ("shape", "mean", "std", "classes")}
         return cls(splits=shards, **tuples, **raw)

@@ -4,12 +4,11 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from ..bounds import Fraction, NonNegativeInt, Positive, PositiveInt
 from ..encoders.encoder import Encoder
 from ..parts.heads import mlp
-from ..parts.losses import info_nce_in_batch, info_nce_with_queue
+from ..parts.losses import info_nce_in_batch, info_nce_with_queue, unit
 from ..parts.momentum import Momentum, cosine_momentum
 from ..parts.queue import Queue
 from ..train.distributed import shuffle, unshuffle
@@ -94,7 +93,7 @@ class MoCo(Objective):
     def _keys(self, view: Tensor) -> Tensor:
         if self.batch_norm == "shuffle":
             view, restore = shuffle(view)
-        key = normalize(self.key_projector(self.key_encoder(view)).float(), dim=1)
+        key = unit(self.key_projector(self.key_encoder(view)))
         return unshuffle(key, restore) if self.batch_norm == "shuffle" else key
 
     def after_step(self, progress: float) -> None:

@@ -9,6 +9,12 @@ from .precision import full_precision
 
 
 @full_precision
+def unit(rows_BD: Tensor) -> Tensor:
+    """Rows of length 1."""
+    return normalize(rows_BD, dim=1)
+
+
+@full_precision
 def nt_xent(first_BD: Tensor, second_BD: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """NT-Xent: pick each row's partner out of all other rows on all workers (SimCLR, arXiv:2002.05709, eq. 1).
 
@@ -19,7 +25,7 @@ def nt_xent(first_BD: Tensor, second_BD: Tensor, temperature: float) -> tuple[Te
     Returns:
         The loss, and how often the partner is the most similar row (detached).
     """
-    first_BD, second_BD = normalize(first_BD, dim=1), normalize(second_BD, dim=1)
+    first_BD, second_BD = unit(first_BD), unit(second_BD)
     batch = len(first_BD)
     all_ND = torch.cat([gather(first_BD), gather(second_BD)])
     logits = torch.cat([first_BD, second_BD]) @ all_ND.T / temperature
@@ -41,7 +47,7 @@ def info_nce_with_queue(
     Returns:
         The mean over this worker's queries, and how often the key beats the whole queue (detached).
     """
-    query_BD, key_BD = normalize(query_BD, dim=1), normalize(key_BD, dim=1).detach()
+    query_BD, key_BD = unit(query_BD), unit(key_BD).detach()
     positive = (query_BD * key_BD).sum(1, keepdim=True)
     logits = torch.cat([positive, query_BD @ queue_KD.T], dim=1) / temperature
     target = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
@@ -55,7 +61,7 @@ def info_nce_in_batch(query_BD: Tensor, key_BD: Tensor, temperature: float) -> t
     Returns:
         The mean over this worker's queries, unscaled, and how often the right key wins (detached).
     """
-    query_BD, key_BD = normalize(query_BD, dim=1), normalize(key_BD, dim=1)
+    query_BD, key_BD = unit(query_BD), unit(key_BD)
     keys_ND = gather_detached(key_BD)
     logits = query_BD @ keys_ND.T / temperature
     target = rank() * len(query_BD) + torch.arange(len(query_BD), device=logits.device)

@@ -21,7 +21,7 @@ class SyncBatchNorm(_BatchNorm):
         """Normalise (batch, channels, ...) per channel."""
         if world() == 1 or not self.training:
             return super().forward(input)
-        values = input.float()
+        values = input.float() if input.dtype in (torch.bfloat16, torch.float16) else input
         others = [0, *range(2, values.dim())]
         count = values.numel() // values.shape[1] * world()
         mean = all_sum(values.sum(others)) / count

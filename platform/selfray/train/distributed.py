@@ -5,9 +5,12 @@ the objective of the run is the mean of the workers' losses. `gather` and `all_s
 average equal the gradient of one worker with the whole batch.
 """
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.autograd import Function
 
 
 def world() -> int:
@@ -22,11 +25,21 @@ def rank() -> int:
 
 def gather(local: Tensor) -> Tensor:
     """All workers' rows in rank order, with gradient: (rows, ...) -> (world x rows, ...)."""
-    if world() == 1:
-        return local
-    from torch.distributed.nn.functional import all_gather
+    return local if world() == 1 else _Gather.apply(local)
 
-    return torch.cat(all_gather(local.contiguous()))
+
+class _Gather(Function):
+    """Each worker's loss depends on every worker's rows, so the gradient of own rows is the sum over workers."""
+
+    @staticmethod
+    def forward(context: Any, local: Tensor) -> Tensor:
+        return gather_detached(local)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total.chunk(world())[rank()]
 
 
 @torch.no_grad()
@@ -41,12 +54,23 @@ def gather_detached(local: Tensor) -> Tensor:
 
 def all_sum(local: Tensor) -> Tensor:
     """The sum over workers, with gradient."""
-    if world() == 1:
-        return local
-    from torch.distributed.nn.functional import all_reduce
+    return local if world() == 1 else _Sum.apply(local)
 
-    summed: Tensor = all_reduce(local.contiguous())
-    return summed
+
+class _Sum(Function):
+    """Every worker's value enters every worker's sum, so gradients are summed as well."""
+
+    @staticmethod
+    def forward(context: Any, local: Tensor) -> Tensor:
+        total = local.detach().contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total
 
 
 @torch.no_grad()
@@ -66,14 +90,17 @@ def shuffle(local: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         This worker's share of the shuffled rows, and what `unshuffle` needs to put results back.
     """
+    if world() == 1:
+        return local, torch.empty(0)
     everything = gather_detached(local)
     order = torch.randperm(len(everything), device=local.device)
-    if world() > 1:
-        dist.broadcast(order, src=0)
+    dist.broadcast(order, src=0)
     return everything[order].chunk(world())[rank()], torch.argsort(order)
 
 
 @torch.no_grad()
 def unshuffle(shuffled: Tensor, restore: Tensor) -> Tensor:
     """Undo `shuffle` for rows computed from its result."""
+    if world() == 1:
+        return shuffled
     return gather_detached(shuffled)[restore].chunk(world())[rank()]

@@ -1,20 +1,10 @@
-"""Signs of collapse, read from a batch's own embeddings, and the rules that speak up."""
-
-from collections.abc import Mapping
+"""Signs of collapse, read from a batch's own embeddings; `rules.py` says what they mean."""
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ..errors import UserError
 from ..parts.precision import full_precision
-
-
-LEAST_FEATURE_STD = 0.1
-"""Features behind a ReLU are all positive, so a healthy encoder may show as little as 0.3."""
-
-MOST_UNIFORMITY = -0.1
-"""About -0.5 is what positive features of a healthy encoder show; 0 is collapse."""
 
 
 @full_precision
@@ -55,30 +45,3 @@ def measures(embedding_BD: Tensor) -> dict[str, Tensor]:
         "health/rankme": rankme(embedding_BD),
         "health/uniformity": uniformity(embedding_BD),
     }
-
-
-def warnings(row: Mapping[str, float], width: int) -> list[str]:
-    """What the measures of a step mean, where they mean trouble."""
-    found = []
-    if row.get("health/feature_std", 1.0) < LEAST_FEATURE_STD:
-        found.append(
-            f"feature_std is {row['health/feature_std']:.2f} (0.3 to 1 is healthy): embeddings point the same way, "
-            "the encoder is collapsing"
-        )
-    if row.get("health/uniformity", -4.0) > MOST_UNIFORMITY:
-        found.append(
-            f"uniformity is {row['health/uniformity']:.2f} (0 is collapse, about -4 is spread out): "
-            "nearly all embeddings coincide"
-        )
-    if row.get("health/rankme", width) < 0.02 * width + 1:
-        found.append(f"RankMe is {row['health/rankme']:.1f} of {width}: embeddings live on a line or two")
-    return found
-
-
-def stop_if_not_finite(row: Mapping[str, float], step: int) -> None:
-    """Raise a UserError when the loss of a step was infinite or not a number."""
-    if row.get("train/not_finite", 0.0) > 0:
-        raise UserError(
-            f"the loss became infinite or not a number before step {step}; lower the learning rate, raise warmup, "
-            "set clip=1.0, or check the corpus; the last checkpoint is from before"
-        )

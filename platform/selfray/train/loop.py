@@ -20,7 +20,7 @@ from ..objectives.objective import Objective
 from ..parts.norm import synchronise
 from ..recipe import Pretrain, Recipe
 from ..views.random import sample_keys
-from . import build, device, distributed, health, optimizers
+from . import build, device, distributed, health, optimizers, rules
 from .checkpoint import Checkpoints
 from .meter import Meter, Row
 from .schedule import learning_rate_factor
@@ -98,14 +98,14 @@ def train(job: Job, record: Record, source: Source = stream.local, stop: Callabl
         stopping = stop()
         if done % settings.log_every == 0 or done == total or stopping:
             row = meter.row(done, plan.order.steps, settings.optimizer["lr"] * factor)
-            health.stop_if_not_finite(row, done)
+            rules.stop_if_not_finite(row.pop("train/not_finite"), done)
             if rank == 0 and (done % settings.health_every < settings.log_every or done == total):
                 row |= _look(step_module, samples, keys)
             if rank == 0:
                 record(row)
         if rank == 0 and _due(settings, done, total, saved_at, stopping):
             if meter.bad():
-                health.stop_if_not_finite({"train/not_finite": 1.0}, done)
+                rules.stop_if_not_finite(1.0, done)
             checkpoints.save(done, objective, optimizer, {"samples": done * settings.batch, "world": world})
             saved_at = time.monotonic()
         if stopping and done < total:
@@ -141,7 +141,7 @@ def _wrapped(step: build.Step, settings: Pretrain, place: torch.device, steps: i
         model = torch.compile(step)  # type: ignore[assignment]
     if distributed.world() > 1:
         # Batch-norm statistics are synchronised or meant to differ, queues are identical: nothing to broadcast.
-        model = DistributedDataParallel(model, broadcast_buffers=False)
+        model = DistributedDataParallel(model, forward_sync_buffers=False)
     return model
 
 

@@ -2,11 +2,15 @@
 
 from typing import Any
 
+from ...train.rules import LEAST_FEATURE_STD, MOST_UNIFORMITY
 from ..figures import Limit, line_chart
 from ..numbers import plain
 from ..reading import Run, Series
 
-LIMITS = {"health/feature_std": Limit(0.3, "below"), "health/uniformity": Limit(-0.5, "above")}
+LIMITS = {
+    "health/feature_std": Limit(LEAST_FEATURE_STD, "below"),
+    "health/uniformity": Limit(MOST_UNIFORMITY, "above"),
+}
 TITLES = {
     "train/loss": "Loss",
     "train/learning_rate": "Learning rate",
@@ -18,7 +22,8 @@ TITLES = {
     "speed/data_wait_share": "Share of time waiting for data",
 }
 MEANINGS = {
-    "health/feature_std": "How much each feature varies over a batch of embeddings. Near 1 the samples are spread out; "
+    "health/feature_std": "How much each feature varies over a batch of embeddings. From 0.3 (all-positive features) to 1 "
+    "the samples are spread out; "
     "towards 0 all samples get the same embedding, which is complete collapse.",
     "health/rankme": "The effective number of dimensions in use (Garrido et al. 2023). A fall while the loss still "
     "improves is dimensional collapse.",
