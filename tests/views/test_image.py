@@ -365,6 +365,7 @@ def test_a_second_batch_does_not_compile_again(photographs, kind):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")  # torch's own
 def test_compiled_views_are_the_eager_ones(squares):
     torch.compiler.reset()
     views = ImageViews(solarise=0.2)

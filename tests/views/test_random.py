@@ -105,6 +105,7 @@ def test_torchs_own_generator_is_left_alone():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")  # torch's own
 def test_compiled_numbers_are_the_same():
     keys = sample_keys(torch.arange(100), 11, 2)
     compiled = torch.compile(lambda ids: uniform(sample_keys(ids, 11, 2), 3, 7), fullgraph=True)

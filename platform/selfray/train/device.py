@@ -1,5 +1,6 @@
 """What the device can do fast, and how batches get there."""
 
+import ctypes
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from torch import Tensor
 from ..corpus.stream import Batch
 from ..errors import UserError
 from ..recipe import Pretrain
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 COMPILE_PAYS_AFTER_STEPS = {"cpu": 4000, "cuda": 1000}
 """Steps that win back the minute or so of compilation; measured in docs/experiments.md for the CPU."""
@@ -53,6 +56,19 @@ def threads(settings: Pretrain) -> int:
         return settings.threads
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // max(1, settings.workers)) if not settings.gpu else max(1, min(4, cores))
+
+
+def keep_memory() -> None:
+    """Let glibc keep large freed buffers instead of returning them to the kernel in every step.
+
+    Without this each step of a CPU run faults its activations in anew.
+    """
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return  # another C library, which has no such habit
+    mallopt(M_MMAP_THRESHOLD, 1 << 30)
+    mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def fed(batches: Iterator[Batch], device: torch.device) -> Iterator[tuple[Batch, Tensor, Tensor]]:

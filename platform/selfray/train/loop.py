@@ -64,6 +64,7 @@ def train(job: Job, record: Record, source: Source = stream.local, stop: Callabl
     rank, world = distributed.rank(), distributed.world()
     place = device.choose(settings.gpu)
     torch.set_num_threads(device.threads(settings))
+    device.keep_memory()
     plan = stream.plan(job.corpus, settings.batch, seed, settings.lanes)
     plan = replace(plan, rank=rank, world=world)
     if plan.per_step % settings.accumulate:

@@ -67,7 +67,7 @@ class Parameters(NamedTuple):
 class ImageViews(Views):
     """Views of images: uint8 (batch, height, width, channels) in, float32 (batch, channels, h, w) in [0, 1] out.
 
-    The defaults are those of MoCo v2 (arXiv:2003.04297, section 3); SimCLR (arXiv:2002.05709, appendix A) doubles the
+    The defaults are those of MoCo v2 (arXiv:2003.04297) as released; SimCLR (arXiv:2002.05709, appendix A) doubles the
     jitter (.8, .8, .8, .2) and crops from `scale: [0.08, 1.0]`, and does not blur images of 32 px. Results are in
     channels_last memory format and not normalised: that is the encoder's part. Images that are not RGB get no
     saturation, hue and greyscale.
