@@ -32,8 +32,8 @@ def python_of(folder: Path) -> Path:
     return folder / "bin" / "python"
 
 
-def usable(python: Path) -> str:
-    """Why the peers cannot be imported by that interpreter; nothing if they can."""
+def problem(python: Path) -> str:
+    """Why that interpreter cannot import the peers; nothing if it can."""
     if not python.is_file():
         return f"there is no {python}; run `python benchmarks/peer_environment.py`"
     done = subprocess.run([python, "-c", IMPORTS], cwd=HERE, capture_output=True, text=True, check=False)
@@ -41,27 +41,37 @@ def usable(python: Path) -> str:
 
 
 def create(folder: Path) -> Path:
-    """The interpreter of the peers' environment, made or completed if need be.
+    """The interpreter of the peers' environment, made anew unless it is there and works.
 
     Raises:
-        PeerError: it cannot be installed or imported.
+        PeerError: it cannot be installed or imported, or the folder is something else.
     """
+    folder = folder.resolve()
+    if Path(sys.prefix).resolve() == folder:
+        raise PeerError("run this with the interpreter that has selfray and torch, not with that of the peers")
+    if folder.exists() and any(folder.iterdir()) and not (folder / "pyvenv.cfg").is_file():
+        raise PeerError(f"{folder} is not empty and not a virtual environment; choose another folder")
     python, note = python_of(folder), folder / "selfray-peers.txt"
     wanted = REQUIREMENTS.read_text(encoding="utf-8") + f"# beside {sys.prefix}\n"
-    if not (note.is_file() and note.read_text(encoding="utf-8") == wanted and not usable(python)):
-        venv.create(folder, with_pip=True, clear=folder.exists())
-        packages = sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)})
-        # A plain path would not let the .pth of an editable selfray work; addsitedir does.
-        line = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"
-        Path(packages, "selfray-main.pth").write_text(line, encoding="utf-8")
-        pip = [python, "-m", "pip", "install", "--no-deps", "--quiet", "--disable-pip-version-check", "--no-input"]
-        done = subprocess.run([*pip, "-r", REQUIREMENTS], capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise PeerError(f"pip could not install {REQUIREMENTS.name} into {folder}: {_last_line(done.stderr)}")
+    if not note.is_file() or note.read_text(encoding="utf-8") != wanted or problem(python):
+        _install(folder)
         note.write_text(wanted, encoding="utf-8")
-    if reason := usable(python):
+    if reason := problem(python):
         raise PeerError(f"the peers in {folder} cannot be imported: {reason}")
     return python
+
+
+def _install(folder: Path) -> None:
+    venv.create(folder, with_pip=True, clear=True)
+    packages = sysconfig.get_path("purelib", "venv", vars={"base": str(folder), "platbase": str(folder)})
+    # A plain path would not let the .pth of an editable selfray work; addsitedir does.
+    line = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"
+    Path(packages, "selfray-main.pth").write_text(line, encoding="utf-8")
+    options = ["--no-deps", "--quiet", "--disable-pip-version-check", "--no-input", "-r", REQUIREMENTS]
+    command = [python_of(folder), "-m", "pip", "install", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise PeerError(f"pip could not install {REQUIREMENTS.name} into {folder}: {_last_line(done.stderr)}")
 
 
 def _last_line(text: str) -> str:
@@ -70,6 +80,6 @@ def _last_line(text: str) -> str:
 
 if __name__ == "__main__":
     try:
-        print(create(Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else DEFAULT))
+        print(create(Path(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT))
     except PeerError as error:
         sys.exit(f"peer_environment: {error}")

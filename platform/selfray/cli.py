@@ -39,7 +39,7 @@ def run_(
     """Run a pipeline: corpus, pretrain, evaluate, register, embed. The same command resumes."""
     from .verbs import run
 
-    made = run(file, *(overrides or []), out=out, fresh=fresh, quiet=quiet or as_json, console=Console())
+    made = run(file, *(overrides or []), out=out, fresh=fresh, quiet=quiet or as_json, console=Console(stderr=as_json))
     if as_json:
         print(json.dumps(made, indent=1))
 

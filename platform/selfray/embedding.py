@@ -75,7 +75,7 @@ def embed(
 
 
 def _matching(model: str | Path, manifest: Manifest) -> dict[str, Any]:
-    config = export.read_config(export._fetched(str(model)))
+    config = export.read_config(export.fetched(model))
     if config["kind"] != manifest.kind or config["channels"] != manifest.shape[2]:
         raise UserError(
             f"the encoder reads {config['kind']} with {config['channels']} channels, corpus {manifest.name!r} holds "
@@ -85,7 +85,7 @@ def _matching(model: str | Path, manifest: Manifest) -> dict[str, Any]:
 
 
 def _packed(model: str | Path) -> dict[str, bytes]:
-    folder = export._fetched(str(model))
+    folder = export.fetched(model)
     return {name: (folder / name).read_bytes() for name in (export.WEIGHTS, export.CONFIG)}
 
 

@@ -37,9 +37,7 @@ def load(uri: str | Path) -> Encoder:
     Raises:
         UserError: there is no encoder, or its weights are not those that were exported.
     """
-    folder = _fetched(str(uri))
-    if not (folder / CONFIG).is_file():
-        raise UserError(f"no encoder at {uri}: {CONFIG} is missing; a run leaves one in its folder encoder/")
+    folder = fetched(uri)
     config = read_config(folder)
     if hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest() != config["weights_sha256"]:
         raise UserError(f"{folder / WEIGHTS} is damaged: its checksum is not the one in {CONFIG}")
@@ -58,12 +56,20 @@ def build(config: dict[str, Any]) -> Encoder:
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
-    """The JSON beside the weights."""
+    """The JSON beside the weights.
+
+    Raises:
+        UserError: the folder holds no encoder.
+    """
+    if not (Path(folder) / CONFIG).is_file():
+        raise UserError(f"no encoder at {folder}: {CONFIG} is missing; a run leaves one in its folder encoder/")
     config: dict[str, Any] = json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))
     return config
 
 
-def _fetched(uri: str) -> Path:
+def fetched(uri: str | Path) -> Path:
+    """The local folder of an encoder, downloaded if the URI is a registry's."""
+    uri = str(uri)
     if re.match(r"(models|runs|mlflow-artifacts):/", uri):
         import mlflow
 

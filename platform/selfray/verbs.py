@@ -59,7 +59,7 @@ def evaluate(
     from .probes import names
     from .views.image import ImageViews
 
-    folder = export._fetched(str(model))
+    folder = export.fetched(model)
     config = export.read_config(folder)
     height, width = config["size"]
     views = ImageViews(size=height if height == width else None)

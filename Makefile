@@ -1,0 +1,45 @@
+# Every target sets up what it needs; all are safe to repeat. `make help` lists them.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "selfray needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "selfray needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "setting up $(VENV) (a few minutes the first time) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+setup: $(VENV)/.installed ## create .venv with everything pinned
+
+quickstart: $(VENV)/.installed ## pretrain a real encoder on real data, evaluate it, write a report
+	@$(BIN)/selfray run quickstart
+
+test: $(VENV)/.installed ## the tests (minutes)
+	@$(BIN)/python -m pytest -q
+
+test-all: $(VENV)/.installed ## all tests, the slow ones too
+	@$(BIN)/python -m pytest -q -m ""
+
+lint: $(VENV)/.installed ## style
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+format: $(VENV)/.installed ## put the style right
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+types: $(VENV)/.installed ## types
+	@$(BIN)/mypy
+
+bench: $(VENV)/.installed ## samples per second beside the limit and beside a peer (quiet machine; some ten minutes)
+	@$(BIN)/python benchmarks/bench_image.py --peer-python "$$($(BIN)/python benchmarks/peer_environment.py .venv-bench)"
+
+clean: ## remove what the targets made, but not runs and corpora
+	rm -rf $(VENV) .venv-bench dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.PHONY: help setup quickstart test test-all lint format types bench clean
