@@ -48,7 +48,6 @@ def test_the_loaded_encoder_is_a_plain_module_with_the_trained_weights(trained):
 
 
 def test_the_untrained_twin_is_the_encoder_before_training(trained, digits, recipe):
-    from selfray.train import build
 
     config = export.read_config(trained / "encoder")
     twin, again = export.build(config), export.build(config)

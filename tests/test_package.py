@@ -24,7 +24,9 @@ def test_platform_is_a_source_root():
     assert not (ROOT / "platform" / "__init__.py").exists()
 
 
-@pytest.mark.parametrize("command", [["--help"], ["list"], ["list", "corpora"], ["corpus", "--help"], ["run", "--help"]])
+@pytest.mark.parametrize(
+    "command", [["--help"], ["list"], ["list", "corpora"], ["corpus", "--help"], ["run", "--help"]]
+)
 def test_looking_around_imports_nothing_heavy(command):
     code = (
         "import sys\nfrom selfray.cli import app\n"
@@ -47,7 +49,14 @@ def test_loading_an_encoder_never_imports_ray_or_mlflow(digits, tmp_path):
 
 
 def test_nothing_unpickles():
-    forbidden = ("pickle.load", "cloudpickle.load", "yaml.load(", "weights_only=False", "allow_pickle=True", "extractall(")
+    forbidden = (
+        "pickle.load",
+        "cloudpickle.load",
+        "yaml.load(",
+        "weights_only=False",
+        "allow_pickle=True",
+        "extractall(",
+    )
     for file in (ROOT / "platform").rglob("*.py"):
         text = file.read_text(encoding="utf-8")
         assert not [word for word in forbidden if word in text], file
@@ -67,7 +76,9 @@ def test_a_wheel_in_a_bare_environment_lists_its_pipelines(tmp_path):
     # The libraries of this environment, but not this checkout: editable installs are found through .pth files only.
     libraries = next(p for p in sys.path if p.endswith("site-packages"))
     bare = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{site}:{libraries}"}
-    code = "import selfray, sys; assert 'bare' in selfray.__file__, selfray.__file__; from selfray.cli import app; app()"
+    code = (
+        "import selfray, sys; assert 'bare' in selfray.__file__, selfray.__file__; from selfray.cli import app; app()"
+    )
     listed = run(str(tmp_path / "bare/bin/python"), "-c", code, "list", "pipelines", cwd=tmp_path, env=bare).stdout
     for pipeline in ("quickstart", "image/simclr", "image/moco"):
         assert pipeline in listed

@@ -30,7 +30,13 @@ def test_every_shipped_pipeline_is_valid_and_says_what_it_is(name):
 def test_defaults_come_from_signatures(tmp_path):
     loaded = recipe.load(write(tmp_path, GOOD))
     assert loaded.name == "mine"
-    assert loaded.pretrain.objective == {"name": "simclr", "temperature": 0.1, "hidden": None, "width": 128, "layers": 2}
+    assert loaded.pretrain.objective == {
+        "name": "simclr",
+        "temperature": 0.1,
+        "hidden": None,
+        "width": 128,
+        "layers": 2,
+    }
     assert loaded.pretrain.optimizer["lr"] == 1e-3
 
 
@@ -86,9 +92,15 @@ regster: {}
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("corpus: {path: a, fetch: b}\npretrain: {objective: {name: simclr}, encoder: {name: conv}, steps: 1}", "exactly one"),
+        (
+            "corpus: {path: a, fetch: b}\npretrain: {objective: {name: simclr}, encoder: {name: conv}, steps: 1}",
+            "exactly one",
+        ),
         ("corpus: {path: a}\npretrain: {objective: {name: simclr}, encoder: {name: conv}}", "either epochs or steps"),
-        ("corpus: {path: a}\npretrain: {objective: {temperature: 1}, encoder: {name: conv}, steps: 1}", "objective.name: is required"),
+        (
+            "corpus: {path: a}\npretrain: {objective: {temperature: 1}, encoder: {name: conv}, steps: 1}",
+            "objective.name: is required",
+        ),
         ("corpus: {path: a}", "pretrain: is required"),
         ("- a\n- b", "not a mapping"),
         ("corpus: {path: [", "cannot be read"),

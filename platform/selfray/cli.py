@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -62,11 +62,15 @@ def check_(file: Pipeline, overrides: Overrides = None, as_json: Json = False) -
         console.print(found["note"], highlight=False)
         return
     parameters, corpus = found["parameters"], found["corpus"]
+    memory, activations = found["memory_bytes_per_worker"] / 2**20, found["activation_bytes"] / 2**20
     for name, value in (
         ("corpus", f"{corpus['name']}: {corpus['rows']:,} samples of {' x '.join(map(str, corpus['shape']))}"),
         ("steps", f"{found['steps']:,} ({found['steps_per_epoch']:,} an epoch)"),
-        ("parameters", f"{parameters['encoder']:,} in the encoder, {parameters['trained']:,} trained, {parameters['all']:,} in all"),
-        ("memory", f"about {found['memory_bytes_per_worker'] / 2**20:,.0f} MiB a worker, {found['activation_bytes'] / 2**20:,.0f} of it activations"),
+        (
+            "parameters",
+            f"encoder {parameters['encoder']:,}, trained {parameters['trained']:,}, all {parameters['all']:,}",
+        ),
+        ("memory", f"about {memory:,.0f} MiB a worker, {activations:,.0f} MiB of it activations"),
         ("arithmetic", f"{found['forward_flops_per_sample'] / 1e6:,.1f} MFLOP a sample and forward pass, all views"),
         ("computes in", f"{found['precision']}, {'compiled' if found['compile'] else 'eager'}"),
     ):
@@ -102,7 +106,9 @@ def _catalogues(what: str) -> dict[str, dict[str, str]]:
         return {name: discovery.first_line(folder / f"{name}.py") for name in names}
 
     def pipelines() -> dict[str, str]:
-        return {name: file.read_text(encoding="utf-8").split("\n", 1)[0].lstrip("# ") for name, file in shipped().items()}
+        return {
+            name: file.read_text(encoding="utf-8").split("\n", 1)[0].lstrip("# ") for name, file in shipped().items()
+        }
 
     def optimizers() -> dict[str, str]:
         from .train import optimizers
@@ -129,7 +135,9 @@ def _catalogues(what: str) -> dict[str, dict[str, str]]:
 
 
 @app.command("show")
-def show_(name: Annotated[str, typer.Argument(help="A pipeline, objective, encoder, probe, optimizer, or views.")]) -> None:
+def show_(
+    name: Annotated[str, typer.Argument(help="A pipeline, objective, encoder, probe, optimizer, or views.")],
+) -> None:
     """A pipeline file, or the settings of a method with their types, defaults and meaning."""
     import inspect
 
@@ -169,7 +177,9 @@ def _settings(console: Console, rows: list[tuple[str, str, str, str]]) -> None:
     for column in ("setting", "type", "default", "meaning"):
         table.add_column(column)
     for setting, kind, default, meaning in rows:
-        table.add_row(f"[cyan]{setting}[/]", kind.replace("[", r"\["), default.replace("PydanticUndefined", "required"), meaning)
+        table.add_row(
+            f"[cyan]{setting}[/]", kind.replace("[", r"\["), default.replace("PydanticUndefined", "required"), meaning
+        )
     console.print(table)
 
 
@@ -268,7 +278,9 @@ def prepare_(
     destination: Annotated[Path, typer.Argument(metavar="DST", help="Folder of the prepared corpus.")],
     name: Annotated[str | None, typer.Option(help="Name of the corpus; the folder's if left out.")] = None,
     size: Annotated[int | None, typer.Option(help="Side in pixels; decided from the data if left out.")] = None,
-    fit: Annotated[str, typer.Option(help="Images of another shape: crop, squash or pad.")] = "crop",
+    fit: Annotated[
+        Literal["crop", "squash", "pad"], typer.Option(help="Images of another shape: crop, squash or pad.")
+    ] = "crop",
     holdout: Annotated[float, typer.Option(help="Share kept apart for evaluation.")] = 0.0,
     max_bad_rate: Annotated[float, typer.Option(help="Fail above this share of bad samples.")] = 0.01,
     as_json: Json = False,

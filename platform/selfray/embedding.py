@@ -43,7 +43,7 @@ def embed(
 
     manifest, out = Manifest.read(corpus), Path(out).resolve()
     config = _matching(model, manifest)
-    tasks = [
+    tasks: list[dict[str, Any]] = [
         {"file": shard.file, "rows": shard.rows, "corpus": str(Path(corpus).resolve()), "out": str(out)}
         for shards in manifest.splits.values()
         for shard in shards

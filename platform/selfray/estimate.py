@@ -31,7 +31,10 @@ def estimate(recipe: Recipe) -> dict[str, Any]:
     if recipe.corpus.source and not Path(recipe.corpus.source).exists():
         raise UserError(f"corpus.source {recipe.corpus.source} does not exist")
     if recipe.corpus.path is None and not (folder / "manifest.json").is_file():
-        return {"corpus": None, "note": f"the corpus is not in {folder} yet, so sizes are not known; `selfray run` brings it"}
+        return {
+            "corpus": None,
+            "note": f"the corpus is not in {folder} yet, so sizes are not known; `selfray run` brings it",
+        }
     manifest = Manifest.read(folder)
     settings = recipe.pretrain
     plan = stream.plan(folder, settings.batch, recipe.seed, settings.lanes)
@@ -71,7 +74,9 @@ def _measured(objective: Any, settings: Any, manifest: Manifest, batch: int, pre
     samples = torch.zeros(2, *manifest.shape, dtype=torch.uint8)
     seen = build.views(settings).make(objective.views, samples, sample_keys(torch.arange(2), 0, 0))
     views = {
-        name: torch.empty(*(batch if n == 2 and i == view.ndim - 4 else n for i, n in enumerate(view.shape)), device="meta")
+        name: torch.empty(
+            *(batch if n == 2 and i == view.ndim - 4 else n for i, n in enumerate(view.shape)), device="meta"
+        )
         for name, view in seen.items()
     }
     kept: dict[int, int] = {}

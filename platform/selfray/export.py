@@ -50,7 +50,7 @@ def build(config: dict[str, Any]) -> Encoder:
     """The encoder that a config describes, untrained but with the corpus's statistics."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.get("training", {}).get("seed", 0))
-        built = encoders.find(config["name"])(config["channels"], tuple(config["size"]), **config["settings"])  # type: ignore[call-arg, arg-type]
+        built = encoders.find(config["name"])(config["channels"], tuple(config["size"]), **config["settings"])
     built.set_statistics(tuple(config["mean"]), tuple(config["std"]))
     return built.eval()
 
@@ -87,8 +87,9 @@ def model_card(config: dict[str, Any], results: dict[str, Any] | None, licence: 
     lines = [
         f"# {training['run']}",
         "",
-        f"A self-supervised {config['kind']} encoder: `{config['name']}` with {training['parameters']:,} parameters and "
-        f"{config['output_width']} features, pretrained with `{training['objective']}` by selfray {config['selfray']}.",
+        f"A self-supervised {config['kind']} encoder: `{config['name']}` with {training['parameters']:,} parameters "
+        f"and {config['output_width']} features, pretrained with `{training['objective']}` by selfray "
+        f"{config['selfray']}.",
         "",
         "## Use",
         "",

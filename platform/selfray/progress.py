@@ -51,7 +51,9 @@ class Training:
         done = row["step"] >= self.total
         if not self.live and not self.quiet and (done or time.monotonic() - self.last >= PLAIN_SECONDS):
             self.last = time.monotonic()
-            self.console.print(f"  step {row['step']:,.0f} of {self.total:,}  {numbers}", highlight=False, soft_wrap=True)
+            self.console.print(
+                f"  step {row['step']:,.0f} of {self.total:,}  {numbers}", highlight=False, soft_wrap=True
+            )
 
     def warn(self, sentence: str) -> None:
         """Show a warning, once."""

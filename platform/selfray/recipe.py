@@ -70,7 +70,7 @@ class Pretrain(Stage):
     max_failures: NonNegativeInt = Field(3, description="How often lost workers are replaced.")
     log_every: PositiveInt = Field(20, description="Steps between two points of the learning curves.")
     health_every: PositiveInt = Field(100, description="Steps between two looks at the embeddings.")
-    checkpoint: Checkpoints = Field(default_factory=Checkpoints, description="When to save.")
+    checkpoint: Checkpoints = Field(default_factory=Checkpoints, description="When to save.")  # type: ignore[arg-type]
 
     @model_validator(mode="after")
     def _length(self) -> "Pretrain":
@@ -196,7 +196,7 @@ def parse(plain: Mapping[str, Any], source: str = "recipe") -> Recipe:
     evaluate = plain.get("evaluate")
     resolved_probes: dict[str, Any] = {}
     probes = evaluate.get("probes", {"knn": {}, "linear": {}}) if isinstance(evaluate, dict) else {}
-    for name, part in (probes.items() if isinstance(probes, dict) else ()):
+    for name, part in probes.items() if isinstance(probes, dict) else ():
         resolved_probes[name], wrong = _part(_probe, {"name": name, **(part or {})}, f"evaluate.probes.{name}")
         resolved_probes[name].pop("name", None)
         found += wrong

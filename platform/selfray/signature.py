@@ -12,7 +12,7 @@ from .discovery import nearest
 
 def model(function: Callable[..., Any]) -> type[BaseModel]:
     """A pydantic model of the parameters that have a default; the others are wiring, not settings."""
-    target = function.__init__ if inspect.isclass(function) else function  # type: ignore[misc]
+    target = function.__init__ if inspect.isclass(function) else function
     hints = get_type_hints(target, include_extras=True)
     fields: dict[str, Any] = {
         name: (hints.get(name, Any), parameter.default)
@@ -81,7 +81,7 @@ def _is_model(kind: Any) -> bool:
 def describe(function: Callable[..., Any]) -> list[tuple[str, str, str, str]]:
     """Name, type, default and description of each setting, for people."""
     said = arguments(inspect.getdoc(function) or "")
-    target = function.__init__ if inspect.isclass(function) else function  # type: ignore[misc]
+    target = function.__init__ if inspect.isclass(function) else function
     written = {k: _short(v) for k, v in get_type_hints(target, include_extras=True).items()}
     return [
         (name, written.get(name, ""), str(field.default), said.get(name, ""))

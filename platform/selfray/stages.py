@@ -166,9 +166,7 @@ class Pipeline:
         assert settings is not None
         self.tracker.wait_started()
         results = self._results()
-        uri = register(
-            self.out, self.out / "encoder", settings.model or self.recipe.name, settings.alias, results
-        )
+        uri = register(self.out, self.out / "encoder", settings.model or self.recipe.name, settings.alias, results)
         return {"uri": uri, "said": f"{uri} (alias {settings.alias})"}
 
     def _embed(self) -> dict[str, Any]:
@@ -232,9 +230,7 @@ class Pipeline:
     def _track(self) -> None:
         from .tracking import Tracker
 
-        self.tracker = Tracker(
-            self.out, self.recipe.name, flat(self.recipe.plain()), self.manifest, str(self.folder)
-        )
+        self.tracker = Tracker(self.out, self.recipe.name, flat(self.recipe.plain()), self.manifest, str(self.folder))
 
     def _step(self) -> int:
         from .train.checkpoint import Checkpoints
@@ -274,7 +270,9 @@ class Pipeline:
         write(self.out, self.recipe, self.manifest, self.folder, status, self.warnings)
         report = build(self.out)
         results = self._results() or {"probes": [], "scores": []}
-        numbers = {f"probe/{r['probe']}/{k}": r[k] for r in results["probes"] for k in ("pretrained", "untrained", "raw")}
+        numbers = {
+            f"probe/{r['probe']}/{k}": r[k] for r in results["probes"] for k in ("pretrained", "untrained", "raw")
+        }
         numbers |= {f"score/{r['score']}": r["pretrained"] for r in results["scores"]}
         self.tracker.finish(status, numbers, [report, self.out / "recipe.yaml", self.out / "summary.json"])
         if self.tracker.problem:

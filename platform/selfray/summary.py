@@ -15,9 +15,7 @@ from .progress import clock
 from .recipe import Recipe
 
 
-def export_encoder(
-    run: Path, recipe: Recipe, manifest: Manifest, steps: int, results: dict[str, Any] | None
-) -> None:
+def export_encoder(run: Path, recipe: Recipe, manifest: Manifest, steps: int, results: dict[str, Any] | None) -> None:
     """Write the newest checkpoint's encoder to `encoder/`, with its config and model card."""
     from safetensors.torch import load_file
 
@@ -70,11 +68,11 @@ def write_views(file: Path, recipe: Recipe, corpus: Path, count: int = 8) -> Non
 
     settings = recipe.pretrain
     plan = stream.plan(corpus, settings.batch, recipe.seed, settings.lanes)
-    ids, samples = next(plan.blocks(0, 1))
-    ids, samples = torch.tensor(ids[:count]), torch.tensor(samples[:count])
+    all_ids, all_samples = next(plan.blocks(0, 1))
+    ids, samples = torch.tensor(all_ids[:count]), torch.tensor(all_samples[:count])
     kind = objectives.find(settings.objective["name"]).views
     seen = build.views(settings).make(kind, samples, sample_keys(ids, recipe.seed, 0))
-    pictures = {
+    pictures: dict[str, Any] = {
         name: (view.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
         for name, view in seen.items()
         if view.ndim == 4

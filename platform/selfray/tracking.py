@@ -142,7 +142,9 @@ class Tracker:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # MLflow registers the source of local files twice
             source = resolve_dataset_source(str(Path(self._corpus).resolve()))
-        dataset = MetaDataset(source, name=self._manifest.name, digest=self._manifest.fingerprint)
+        dataset: Any = MetaDataset(  # type: ignore[abstract]
+            source, name=self._manifest.name, digest=self._manifest.fingerprint
+        )
         tag = InputTag("mlflow.data.context", "pretraining")
         self._client.log_inputs(self.run_id, [DatasetInput(dataset._to_mlflow_entity(), [tag])])
 
@@ -231,9 +233,7 @@ def register(run: Path, encoder: Path, model: str, alias: str, results: Mapping[
         )
     with suppress(mlflow.MlflowException):  # it exists already
         client.create_registered_model(model)
-    version = client.create_model_version(
-        model, info.model_uri, run_id=noted["run_id"], model_id=info.model_id
-    ).version
+    version = client.create_model_version(model, info.model_uri, run_id=noted["run_id"], model_id=info.model_id).version
     client.set_registered_model_alias(model, alias, version)
     training = config["training"]
     client.update_model_version(model, version, description=(encoder / "README.md").read_text(encoding="utf-8"))

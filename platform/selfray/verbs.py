@@ -44,7 +44,10 @@ def check(pipeline: str | Path, *overrides: str) -> dict[str, Any]:
 
 
 def evaluate(
-    model: str | Path, corpus: str | Path, out: str | Path | None = None, probes: dict[str, dict[str, Any]] | None = None
+    model: str | Path,
+    corpus: str | Path,
+    out: str | Path | None = None,
+    probes: dict[str, dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Probes and label-free scores of an exported encoder on a labelled corpus, beside the same encoder untrained.
 
@@ -64,6 +67,4 @@ def evaluate(
     height, width = config["size"]
     views = ImageViews(size=height if height == width else None)
     target = Path(out) if out else folder.parent / "evaluation"
-    return compare(
-        export.load(folder), export.build(config), views, corpus, probes or {n: {} for n in names()}, target
-    )
+    return compare(export.load(folder), export.build(config), views, corpus, probes or {n: {} for n in names()}, target)

@@ -30,7 +30,9 @@ def test_info_nce_with_a_queue_is_the_papers_equation_1():
 def test_info_nce_in_the_batch_is_cross_entropy_over_the_other_keys():
     query, key = torch.randn(2, 5, 6, dtype=torch.double)
     q, k = normalize(query, dim=1), normalize(key, dim=1)
-    total = sum(-(q[i] @ k[i] / 0.3) + torch.logsumexp(torch.stack([q[i] @ other / 0.3 for other in k]), 0) for i in range(5))
+    total = sum(
+        -(q[i] @ k[i] / 0.3) + torch.logsumexp(torch.stack([q[i] @ other / 0.3 for other in k]), 0) for i in range(5)
+    )
     torch.testing.assert_close(info_nce_in_batch(query, key, 0.3)[0], total / 5, rtol=1e-9, atol=0)
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from selfray.parts.norm import SyncBatchNorm, synchronise
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from workers import together  # noqa: E402
+from workers import together
 
 
 def test_for_one_worker_it_is_ordinary_batch_norm_bit_for_bit():

@@ -12,7 +12,7 @@ from selfray import objectives
 from selfray.encoders.conv import Conv
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from workers import together  # noqa: E402
+from workers import together
 
 CASES = {
     "simclr": ("simclr", {}),
@@ -84,7 +84,9 @@ def shuffled(rank):
 
 def test_shuffling_exchanges_rows_between_workers_and_unshuffling_puts_results_back():
     (mine0, mixed0, back0), (mine1, mixed1, back1) = together(2, shuffled)
-    assert sorted(torch.cat([mixed0, mixed1]).flatten().tolist()) == sorted(torch.cat([mine0, mine1]).flatten().tolist())
+    assert sorted(torch.cat([mixed0, mixed1]).flatten().tolist()) == sorted(
+        torch.cat([mine0, mine1]).flatten().tolist()
+    )
     assert not torch.equal(mixed0.sort(0).values, mine0)
     assert torch.equal(back0, mine0 * 2)
     assert torch.equal(back1, mine1 * 2)

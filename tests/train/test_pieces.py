@@ -25,7 +25,9 @@ def test_the_learning_rate_rises_linearly_and_falls_along_half_a_cosine():
 def test_lars_is_its_papers_update():
     weight, bias = nn.Parameter(torch.randn(3, 2)), nn.Parameter(torch.randn(3))
     w, b = weight.detach().clone(), bias.detach().clone()
-    optimizer = optimizers.lars([{"params": [weight]}, {"params": [bias], "weight_decay": 0.0}], lr=0.3, weight_decay=0.1)
+    optimizer = optimizers.lars(
+        [{"params": [weight]}, {"params": [bias], "weight_decay": 0.0}], lr=0.3, weight_decay=0.1
+    )
     velocity, bias_velocity = torch.zeros(3, 2), torch.zeros(3)
     for step in range(3):
         g, gb = torch.full((3, 2), 0.1 + step), torch.full((3,), 0.2)

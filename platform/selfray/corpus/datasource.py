@@ -1,6 +1,7 @@
 """The Ray Data source of a plan: one read task for each span of steps, in order."""
 
 from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -34,7 +35,7 @@ class _Planned(Datasource):
         shared = ray.put(self._plan)  # once, not once a task
         return [
             ReadTask(
-                lambda first=first, last=last: _read(shared, first, last),
+                partial(_read, shared, first, last),
                 BlockMetadata(
                     num_rows=(last - first) * self._plan.per_step,
                     size_bytes=self._bytes(first, last),

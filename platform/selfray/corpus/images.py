@@ -20,7 +20,7 @@ _ORIENTATION = 0x0112
 _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"GIF8", b"RIFF", b"II*\0", b"MM\0*")
 
 
-class BadImage(Exception):  # noqa: N818, for it is a finding that samples carry, not only raised
+class BadImage(Exception):
     """A sample that cannot be used.
 
     `reason` is one of `undecodable`, `truncated`, `too_large`, `too_small`, `not_an_image`, `empty` or `unreadable`

@@ -38,7 +38,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that is known about a prepared corpus; equal inputs and settings give equal manifests (no times, no hosts)."""
+    """All that is known about a prepared corpus; equal inputs give equal manifests (no times, no hosts)."""
 
     name: str
     kind: Literal["image"]
@@ -92,7 +92,9 @@ class Manifest:
         if not folder.is_dir():
             raise UserError(f"no corpus at {folder}: the folder does not exist")
         if not (folder / FILE).is_file():
-            raise UserError(f"{folder} is not a prepared corpus; run `selfray corpus prepare {folder} NEW_FOLDER` first")
+            raise UserError(
+                f"{folder} is not a prepared corpus; run `selfray corpus prepare {folder} NEW_FOLDER` first"
+            )
         try:
             raw: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
         except ValueError as error:

@@ -67,7 +67,8 @@ class Plan:
     @cached_property
     def groups(self) -> tuple[list[tuple[str, int]], Rows]:
         """Every row group as (file, index), and the first row of each, with the number of rows at the end."""
-        places, rows = [], []
+        places: list[tuple[str, int]] = []
+        rows: list[int] = []
         for shard in self.manifest.shards(self.split):
             places += [(shard.file, i) for i in range(len(shard.row_groups))]
             rows += shard.row_groups
@@ -200,7 +201,8 @@ def _ahead(produce: Callable[[], Iterator[Batch]], stall_seconds: float, depth: 
     def put(item: Any) -> None:
         while not stopped.is_set():
             try:
-                return ready.put(item, timeout=0.2)
+                ready.put(item, timeout=0.2)
+                return
             except queue.Full:
                 continue
 

@@ -1,6 +1,6 @@
 """ResNet from transformers, configured from scratch (arXiv:1512.03385)."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -37,13 +37,11 @@ class ResNet(Encoder):
         kind, depths = DEPTHS[depth]
         widths = [64, 128, 256, 512] if kind == "basic" else [256, 512, 1024, 2048]
         self.network = ResNetModel(
-            ResNetConfig(
-                num_channels=channels, embedding_size=64, hidden_sizes=widths, depths=depths, layer_type=kind
-            )
+            ResNetConfig(num_channels=channels, embedding_size=64, hidden_sizes=widths, depths=depths, layer_type=kind)
         )
         small = stem == "cifar" or (stem == "auto" and min(size) < 96)
         if small:
-            embedder = self.network.embedder
+            embedder: Any = self.network.embedder
             embedder.embedder.convolution = nn.Conv2d(channels, 64, 3, 1, 1, bias=False)
             nn.init.kaiming_normal_(embedder.embedder.convolution.weight, mode="fan_out", nonlinearity="relu")
             embedder.pooler = nn.Identity()

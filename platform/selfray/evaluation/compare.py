@@ -145,9 +145,7 @@ def _verdict(rows: list[dict[str, Any]], labelled: bool) -> str:
         return "The corpus has no labels, so only label-free scores are shown."
     if not rows:
         return "No probe was asked for."
-    better = [
-        r for r in rows if r["pretrained_interval"][0] > max(r["untrained_interval"][1], r["raw_interval"][1])
-    ]
+    better = [r for r in rows if r["pretrained_interval"][0] > max(r["untrained_interval"][1], r["raw_interval"][1])]
     best = max(rows, key=lambda r: r["pretrained"])
     numbers = (
         f"{best['probe']} accuracy {best['pretrained']:.1%} on held-out samples, "

@@ -1,4 +1,4 @@
-"""MoCo: a query finds the key of the same sample among many others (v1-v3: arXiv:1911.05722, 2003.04297, 2104.02057)."""
+"""MoCo: a query finds its sample's key among many others (v1 to v3: arXiv:1911.05722, 2003.04297, 2104.02057)."""
 
 from typing import Literal
 

@@ -1,5 +1,6 @@
 """The one thing a new method has to say: what to minimise on unlabeled data."""
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -22,13 +23,12 @@ class Objective(nn.Module):
     synchronised_batch_norm: ClassVar[bool] = True
     """Whether batch statistics are those of all workers' samples, so that any number of workers learns the same."""
 
+    loss: Callable[..., tuple[Tensor, dict[str, Tensor]]]
+    """Takes the views by name; returns the mean loss over this worker's batch and named scalars to log, detached."""
+
     def __init__(self, encoder: Encoder):
         super().__init__()
         self.encoder = encoder
-
-    def loss(self, **views: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The mean loss over this worker's batch, and named scalars to log (detached, on the device)."""
-        raise NotImplementedError(f"{type(self).__name__} must define loss")
 
     def after_step(self, progress: float) -> None:
         """Update what gradients do not, such as a momentum encoder or a queue; `progress` is in (0, 1]."""

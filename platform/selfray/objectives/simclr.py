@@ -41,5 +41,6 @@ class SimCLR(Objective):
     def loss(self, first: Tensor, second: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """NT-Xent of two views; batch statistics are taken over both at once, as in the paper's code."""
         projection = self.projector(self.encoder.embed(torch.cat([first, second])))
-        loss, accuracy = nt_xent(*projection.chunk(2), self.temperature)
+        one, other = projection.chunk(2)
+        loss, accuracy = nt_xent(one, other, self.temperature)
         return loss, {"contrastive_accuracy": accuracy}

@@ -1,5 +1,7 @@
 """Projection and prediction heads."""
 
+from itertools import pairwise
+
 from torch import nn
 
 
@@ -13,7 +15,7 @@ def mlp(widths: list[int], *, norm: bool = True, last_norm: bool = False, last_b
         last_bias: A bias in the last layer (never where normalisation follows, which would cancel it).
     """
     layers: list[nn.Module] = []
-    for i, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
+    for i, (before, after) in enumerate(pairwise(widths)):
         last = i == len(widths) - 2
         layers.append(nn.Linear(before, after, bias=last_bias and not last_norm if last else not norm))
         if last and last_norm:

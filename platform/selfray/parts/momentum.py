@@ -27,7 +27,7 @@ class Momentum(nn.Module):
     @torch.no_grad()
     def follow(self, network: nn.Module, momentum: float) -> None:
         """copy <- momentum x copy + (1 - momentum) x network, in fp32."""
-        mine, theirs = list(self.copy.parameters()), [p.detach() for p in network.parameters()]
+        mine, theirs = [[p.detach() for p in n.parameters()] for n in (self.copy, network)]
         torch._foreach_lerp_(mine, theirs, 1 - momentum)
 
 

@@ -52,5 +52,3 @@ def synchronise(module: nn.Module) -> nn.Module:
     for name, child in module.named_children():
         setattr(module, name, synchronise(child))
     return module
-
-

@@ -23,8 +23,10 @@ def encoder(part: Part, manifest: Manifest, size: tuple[int, int]) -> Encoder:
     options = dict(part)
     kind = encoders.find(options.pop("name"))
     if kind.kind != manifest.kind:
-        raise UserError(f"encoder {part['name']!r} reads {kind.kind}, but corpus {manifest.name!r} holds {manifest.kind}")
-    built = kind(manifest.shape[2], size, **options)  # type: ignore[call-arg, arg-type]
+        raise UserError(
+            f"encoder {part['name']!r} reads {kind.kind}, but corpus {manifest.name!r} holds {manifest.kind}"
+        )
+    built = kind(manifest.shape[2], size, **options)
     built.set_statistics(manifest.mean, manifest.std)
     return built
 

@@ -47,9 +47,9 @@ def _on_ray(job: Job, sinks: Sequence[Sink]) -> int:
     from .. import cluster
 
     cluster.start()
-    mailbox = ray.remote(num_cpus=0)(Mailbox).remote()
-    trainer = TorchTrainer(
-        _work,
+    mailbox: Any = ray.remote(num_cpus=0)(Mailbox).remote()
+    trainer: Any = TorchTrainer(
+        _work,  # type: ignore[arg-type]
         train_loop_config={"job": job, "mailbox": mailbox},
         scaling_config=_scaling(job),
         run_config=RunConfig(

@@ -73,7 +73,7 @@ def train(job: Job, record: Record, source: Source = stream.local, stop: Callabl
     objective = build.objective(settings, plan.manifest, seed)
     if world > 1 and objective.synchronised_batch_norm:
         synchronise(objective)
-    objective.to(place, memory_format=torch.channels_last)
+    objective.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = optimizers.build(modules=[objective], **settings.optimizer)
     checkpoints = Checkpoints(Path(job.run) / "checkpoints", settings.checkpoint.keep)
     start = _resume(checkpoints, objective, optimizer)

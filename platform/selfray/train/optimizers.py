@@ -34,9 +34,7 @@ def adamw(
     return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, betas=betas, eps=eps, fused=True)
 
 
-def sgd(
-    groups: Groups, lr: Positive = 0.03, weight_decay: NonNegative = 1e-4, momentum: Fraction = 0.9
-) -> Optimizer:
+def sgd(groups: Groups, lr: Positive = 0.03, weight_decay: NonNegative = 1e-4, momentum: Fraction = 0.9) -> Optimizer:
     """Stochastic gradient descent with momentum.
 
     Args:

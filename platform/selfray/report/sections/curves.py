@@ -22,9 +22,9 @@ TITLES = {
     "speed/data_wait_share": "Share of time waiting for data",
 }
 MEANINGS = {
-    "health/feature_std": "How much each feature varies over a batch of embeddings. From 0.3 (all-positive features) to 1 "
-    "the samples are spread out; "
-    "towards 0 all samples get the same embedding, which is complete collapse.",
+    "health/feature_std": "How much each feature varies over a batch of unit-length embeddings, times the root of the "
+    "width. From 0.3 (all-positive features) to 1 the samples are spread out; towards 0 all samples get the same "
+    "embedding, which is complete collapse.",
     "health/rankme": "The effective number of dimensions in use (Garrido et al. 2023). A fall while the loss still "
     "improves is dimensional collapse.",
     "health/uniformity": "How evenly embeddings cover the sphere (Wang & Isola 2020): the lower, the more even; 0 "
