@@ -63,7 +63,6 @@ def main() -> int:
     asked = parser.parse_args()
     if asked.quick:
         asked.steps, asked.repeats = 40, 2
-    machine.ask_for_a_fair_share()
     facts = machine.facts()
     plan = stream.plan(catalogue.fetch(asked.corpus), asked.batch, seed=0, lanes=8)
 

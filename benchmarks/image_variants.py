@@ -4,7 +4,9 @@ All take the same SimCLR step on the same corpus: encoder, projector, loss, opti
 differ in where views come from and in the loop round the step.
 """
 
+import ctypes
 import json
+import resource
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -31,6 +33,7 @@ class Task:
     steps: int  # timed ones
     row: int  # steps over which a rate is taken
     threads: int
+    keep_memory: bool = False  # of limit: the allocator gives no memory back, so that no page is faulted in twice
 
     @property
     def total(self) -> int:
@@ -119,6 +122,15 @@ def selfray(task: Task, folder: Path) -> tuple[list[Row], int]:
     return rows, trainable(build.objective(recipe.pretrain, Manifest.read(task.corpus), recipe.seed))
 
 
+def keep_memory() -> None:
+    """Let glibc neither map large tensors one by one nor trim its heap, where there is glibc."""
+    trim_threshold, mmap_threshold = -1, -3  # of malloc.h
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(mmap_threshold, 2**30)
+        libc.mallopt(trim_threshold, 2**31 - 1)
+
+
 def trainable(module: Any) -> int:
     """Trained numbers of a module."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
@@ -127,6 +139,8 @@ def trainable(module: Any) -> int:
 def measure(task: Task, folder: Path) -> dict[str, Any]:
     """Run a task; the figures are those of the rows after the warm-up."""
     share = machine.ask_for_a_fair_share()
+    if task.keep_memory:
+        keep_memory()
     begun = time.perf_counter()
     if task.variant == "lightly":
         import torchvision_stub  # noqa: F401  (before torchvision)
@@ -146,6 +160,7 @@ def measure(task: Task, folder: Path) -> dict[str, Any]:
         "rates": [round(row.rate, 1) for row in counted],
         "loss": [rows[0].loss, rows[-1].loss],
         "parameters": parameters,
+        "page_faults": resource.getrusage(resource.RUSAGE_SELF).ru_minflt,  # of a Ray worker they are not seen
         "wall_seconds": time.perf_counter() - begun,
         "session_priority": share,
         "versions": machine.versions(("torch", "lightly", "pytorch-lightning", "torchvision", "ray")),

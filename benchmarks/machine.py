@@ -44,10 +44,12 @@ def ask_for_a_fair_share() -> str:
     """Give this process's own session weight against others, if that is permitted; returns what holds then.
 
     Linux weighs sessions before it weighs the processes in them, so `nice` alone does nothing beside other sessions.
+    A session that this process did not start is somebody else's and stays as it is.
     """
     group = Path("/proc/self/autogroup")
-    with suppress(OSError):
-        group.write_text(str(SESSION_PRIORITY), encoding="ascii")
+    if os.getsid(0) == os.getpid():
+        with suppress(OSError):
+            group.write_text(str(SESSION_PRIORITY), encoding="ascii")
     return group.read_text(encoding="ascii").split()[-1] if group.is_file() else "unknown"
 
 
