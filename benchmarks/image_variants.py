@@ -33,7 +33,7 @@ class Task:
     steps: int  # timed ones
     row: int  # steps over which a rate is taken
     threads: int
-    keep_memory: bool = False  # of limit: the allocator gives no memory back, so that no page is faulted in twice
+    keep_memory: bool  # the allocator gives nothing back, so that no page is faulted in twice
 
     @property
     def total(self) -> int:

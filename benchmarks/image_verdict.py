@@ -14,12 +14,12 @@ NOTES = """
 Images are source images; each gives two views. All variants train the same encoder (`conv`, width 128), projector
 widths, loss, optimizer, batch and temperature; `parameters` and the losses show it (lightly's projector ends in a
 normalisation with scale and shift, which is 256 parameters more). *Limit* is forward, backward and optimizer on one
-resident pair of views, so its loss falls faster; *memory kept* is the same when the allocator gives nothing back to the
-system, which neither selfray nor lightly asks of it. *selfray* is `train.launch.pretrain`: Ray Data, Ray Train with one
-worker, views drawn in the step, metrics, gradient norm, looks at the embeddings. *lightly + Lightning* is lightly's
-transform, projection head and loss in PyTorch Lightning's trainer with two loader workers; its views have the recipe's
-settings, which leaves out lightly's default blur, flip and greyscale. *images/s* is the median and *best* the
-maximum over rows of {row} steps; *overall* counts everything after the warm-up.
+resident pair of views, so its loss falls faster; its allocator gives no memory back to the system, which neither
+selfray nor lightly asks for; *malloc as it comes* is without that. *selfray* is `train.launch.pretrain`: Ray Data,
+Ray Train with one worker, views drawn in the step, metrics, gradient norm, looks at the embeddings. *lightly +
+Lightning* is lightly's transform, projection head and loss in PyTorch Lightning's trainer with two loader workers;
+its views have the recipe's settings, which leaves out lightly's default blur, flip and greyscale. *images/s* is the
+median and *best* the maximum over rows of {row} steps; *overall* counts everything after the warm-up.
 """
 
 
@@ -57,8 +57,7 @@ def disturbance(measured: Measured) -> str:
     if drift(measured) > LIMIT_DRIFT:
         return f"the two limits of a precision differ by {drift(measured):.0%}, more than {LIMIT_DRIFT:.0%}"
     for name, told in measured.items():
-        precision = told["precision"]
-        bound = max(limit_of(measured, precision), measured[f"limit {precision}, memory kept"]["median"])
+        bound = limit_of(measured, told["precision"])
         if told.get("median", 0.0) > (1 + LIMIT_DRIFT) * bound:
             return f"{name} was {told['median'] / bound:.2f} times as fast as its limit, which nothing can be"
     return ""

@@ -8,6 +8,8 @@ import pytest
 
 from selfray.cli import main
 
+pytestmark = pytest.mark.filterwarnings("default")  # MLflow's and its libraries' own deprecations
+
 
 @pytest.fixture
 def selfray(capsys, monkeypatch, tmp_path):

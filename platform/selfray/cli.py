@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from .errors import UserError
@@ -39,7 +40,12 @@ def run_(
     """Run a pipeline: corpus, pretrain, evaluate, register, embed. The same command resumes."""
     from .verbs import run
 
-    made = run(file, *(overrides or []), out=out, fresh=fresh, quiet=quiet or as_json, console=Console(stderr=as_json))
+    console = Console(stderr=as_json)
+    try:
+        made = run(file, *(overrides or []), out=out, fresh=fresh, quiet=quiet or as_json, console=console)
+    except KeyboardInterrupt as interrupt:
+        console.print(f"{str(interrupt) or 'interrupted'}; run the same command to resume", highlight=False)
+        raise typer.Exit(130) from None
     if as_json:
         print(json.dumps(made, indent=1))
 
@@ -75,6 +81,8 @@ def check_(file: Pipeline, overrides: Overrides = None, as_json: Json = False) -
         ("computes in", f"{found['precision']}, {'compiled' if found['compile'] else 'eager'}"),
     ):
         console.print(f"{name:<12} {value}", highlight=False)
+    for sentence in found["advice"]:
+        console.print(f"[yellow]warning:[/] {sentence}", highlight=False)
     console.print("[green]ok[/]")
 
 
@@ -151,7 +159,7 @@ def show_(
         print(locate(name).read_text(encoding="utf-8"), end="")
         return
     if name == "pretrain":
-        _settings(console, [(k, "", str(f.default), f.description or "") for k, f in Pretrain.model_fields.items()])
+        _settings(console, signature.fields(Pretrain))
         return
     kinds: list[tuple[list[str], Any]] = [
         (objectives.names(), objectives.find),
@@ -165,6 +173,7 @@ def show_(
             found = find(name)
             text = (inspect.getdoc(found) or "").split("\nArgs:\n")[0].strip()
             module = (inspect.getdoc(inspect.getmodule(found)) or "").split("\n", 1)[0]
+            module = "" if inspect.isfunction(found) else module
             console.print(f"[bold]{name}[/]  {module}\n\n{text}\n", highlight=False)
             _settings(console, signature.describe(found))
             return
@@ -177,9 +186,7 @@ def _settings(console: Console, rows: list[tuple[str, str, str, str]]) -> None:
     for column in ("setting", "type", "default", "meaning"):
         table.add_column(column)
     for setting, kind, default, meaning in rows:
-        table.add_row(
-            f"[cyan]{setting}[/]", kind.replace("[", r"\["), default.replace("PydanticUndefined", "required"), meaning
-        )
+        table.add_row(f"[cyan]{setting}[/]", kind.replace("[", r"\["), default, meaning)
     console.print(table)
 
 
@@ -206,7 +213,7 @@ def new_(
 def evaluate_(
     model: Annotated[str, typer.Argument(help="An encoder's folder or registry URI.")],
     corpus: Annotated[Path, typer.Argument(help="A prepared corpus with labels and a test split.")],
-    out: Annotated[Path | None, typer.Option(help="Where results go; evaluation/ beside the encoder.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where results go; ./evaluation if left out.")] = None,
     as_json: Json = False,
 ) -> None:
     """Probes and label-free scores of an encoder, beside the same encoder untrained and raw samples."""
@@ -281,6 +288,8 @@ def prepare_(
     fit: Annotated[
         Literal["crop", "squash", "pad"], typer.Option(help="Images of another shape: crop, squash or pad.")
     ] = "crop",
+    image_column: Annotated[str | None, typer.Option(help="The Parquet column of images.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="The Parquet column of labels.")] = None,
     holdout: Annotated[float, typer.Option(help="Share kept apart for evaluation.")] = 0.0,
     max_bad_rate: Annotated[float, typer.Option(help="Fail above this share of bad samples.")] = 0.01,
     as_json: Json = False,
@@ -296,6 +305,8 @@ def prepare_(
             name=name,
             size=size,
             fit=fit,
+            image_column=image_column,
+            label_column=label_column,
             holdout=holdout,
             max_bad_rate=max_bad_rate,
             progress=lambda done, total: status.update(f"{done} of {total} fragments"),
@@ -338,16 +349,13 @@ def _said(value: Any) -> str:
 
 
 def main() -> None:
-    """Run a command; what a user can mend is said in a sentence and ends with status 2, Ctrl-C with 130."""
+    """Run a command; what a user can mend is said in a sentence and ends with status 2."""
     errors = Console(stderr=True)
     try:
         app()
     except UserError as error:
-        errors.print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True, markup=True)
+        errors.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt as interrupt:
-        errors.print(f"\n{interrupt or 'interrupted'}; run the same command to resume", highlight=False)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def embed(
     from . import cluster
 
     manifest, out = Manifest.read(corpus), Path(out).resolve()
-    config = _matching(model, manifest)
+    _check(model, manifest)
     tasks: list[dict[str, Any]] = [
         {"file": shard.file, "rows": shard.rows, "corpus": str(Path(corpus).resolve()), "out": str(out)}
         for shards in manifest.splits.values()
@@ -58,7 +58,7 @@ def embed(
         done = len(tasks) - len(waiting)
         dataset = ray.data.from_items(waiting, override_num_blocks=len(waiting)).map_batches(
             _Embedder,
-            fn_constructor_args=(_packed(model), config, manifest, gpu),
+            fn_constructor_args=(ray.put(_packed(model)), ray.put(manifest), gpu),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=min(free, len(waiting))),
             num_gpus=1 if gpu else 0,
@@ -74,14 +74,14 @@ def embed(
     return written
 
 
-def _matching(model: str | Path, manifest: Manifest) -> dict[str, Any]:
+def _check(model: str | Path, manifest: Manifest) -> None:
+    """Raise a UserError unless the encoder reads what the corpus holds."""
     config = export.read_config(export.fetched(model))
     if config["kind"] != manifest.kind or config["channels"] != manifest.shape[2]:
         raise UserError(
             f"the encoder reads {config['kind']} with {config['channels']} channels, corpus {manifest.name!r} holds "
             f"{manifest.kind} with {manifest.shape[2]}"
         )
-    return config
 
 
 def _packed(model: str | Path) -> dict[str, bytes]:
@@ -97,16 +97,18 @@ def _rows(file: Path) -> int:
 class _Embedder:
     """Holds the encoder in a Ray actor; the files travel with it, so no shared disk is needed for them."""
 
-    def __init__(self, files: dict[str, bytes], config: dict[str, Any], manifest: Manifest, gpu: bool):
+    def __init__(self, files: Any, manifest: Any, gpu: bool):
         import tempfile
 
+        import ray
+
         with tempfile.TemporaryDirectory() as folder:
-            for name, content in files.items():
+            for name, content in ray.get(files).items():
                 (Path(folder) / name).write_bytes(content)
             self.encoder = export.load(folder)
         self.place = "cuda" if gpu else "cpu"
         self.encoder.to(self.place)
-        self.manifest = manifest
+        self.manifest: Manifest = ray.get(manifest)
 
     def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
         file, rows = str(task["file"][0]), int(task["rows"][0])

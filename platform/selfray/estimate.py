@@ -1,5 +1,6 @@
 """What a recipe will need, worked out on the meta device: nothing is allocated, started or fetched."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from .corpus.manifest import Manifest
 from .errors import UserError
 from .recipe import Recipe
 from .train import build, device
-from .train.loop import total_steps
+from .train.loop import divisible, total_steps
 from .views.random import sample_keys
 
 
@@ -27,6 +28,11 @@ def estimate(recipe: Recipe) -> dict[str, Any]:
     Raises:
         UserError: the corpus that `corpus.path` names is missing, or settings do not fit it.
     """
+    build.views(recipe.pretrain)
+    if recipe.corpus.fetch:
+        from .corpus import catalogue
+
+        catalogue.describe(recipe.corpus.fetch)
     folder = folder_of(recipe)
     if recipe.corpus.source and not Path(recipe.corpus.source).exists():
         raise UserError(f"corpus.source {recipe.corpus.source} does not exist")
@@ -38,10 +44,11 @@ def estimate(recipe: Recipe) -> dict[str, Any]:
     manifest = Manifest.read(folder)
     settings = recipe.pretrain
     plan = stream.plan(folder, settings.batch, recipe.seed, settings.lanes)
-    plan.order.lanes_of(0, max(1, settings.workers))
+    divisible(replace(plan, world=max(1, settings.workers)), settings)
     total = total_steps(settings, plan.order.steps)
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
         objective = build.objective(settings, manifest, recipe.seed)
+    advice = objective.advice(manifest.rows(), settings.batch)
     trained = sum(p.numel() for p in objective.parameters() if p.requires_grad)
     weights = sum(t.numel() * t.element_size() for t in objective.state_dict().values())
     place = torch.device("cuda" if settings.gpu else "cpu")
@@ -52,6 +59,7 @@ def estimate(recipe: Recipe) -> dict[str, Any]:
     memory = weights + 4 * trained * (1 + moments) + activations
     return {
         "corpus": {"name": manifest.name, "rows": manifest.rows(), "shape": manifest.shape},
+        "advice": advice,
         "steps": total,
         "steps_per_epoch": plan.order.steps,
         "parameters": {

@@ -55,12 +55,14 @@ class Training:
                 f"  step {row['step']:,.0f} of {self.total:,}  {numbers}", highlight=False, soft_wrap=True
             )
 
-    def warn(self, sentence: str) -> None:
-        """Show a warning, once."""
+    def warn(self, sentence: str) -> bool:
+        """Show a warning, once; returns whether it is new."""
         key = sentence.split(" is ")[0]
-        if key not in self.warned:
+        new = key not in self.warned
+        if new:
             self.warned.add(key)
             self.console.print(f"  [yellow]warning:[/] {sentence}", highlight=False, soft_wrap=True)
+        return new
 
     def _numbers(self, row: Row) -> str:
         speed = row["speed/samples_per_second"]

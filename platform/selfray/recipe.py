@@ -28,6 +28,9 @@ class Corpus(Stage):
     path: str | None = Field(None, description="A corpus prepared earlier.")
     source: str | None = Field(None, description="Raw data, prepared into corpora/<name> by the run.")
     size: PositiveInt | None = Field(None, description="Side in pixels of prepared images; decided from the data.")
+    fit: Literal["crop", "squash", "pad"] = Field("crop", description="How images of another shape are fitted.")
+    image_column: str | None = Field(None, description="The column of images in a Parquet source.")
+    label_column: str | None = Field(None, description="The column of labels in a Parquet source.")
     holdout: Fraction = Field(0.0, description="Share of the source kept apart for evaluation.")
     max_bad_rate: Fraction = Field(0.01, description="Share of undecodable samples above which preparing fails.")
 
@@ -123,7 +126,7 @@ class Recipe(Stage):
         return self.model_dump(by_alias=True)
 
 
-HARMLESS = ("workers", "gpu", "threads", "cpus_per_worker", "max_failures", "log_every", "checkpoint")
+HARMLESS = ("workers", "gpu", "threads", "cpus_per_worker", "max_failures", "log_every", "health_every", "checkpoint")
 """Settings of `pretrain` that may change between a run and its continuation."""
 
 
@@ -161,11 +164,22 @@ def load(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         loaded = OmegaConf.load(file)
         if not OmegaConf.is_dict(loaded):
             raise UserError(f"{file} is not a mapping of stages; see `selfray show quickstart` for an example")
-        merged = OmegaConf.merge({"name": file.stem}, loaded, OmegaConf.from_dotlist([_full(o) for o in overrides]))
+        changes = OmegaConf.from_dotlist([_full(o) for o in overrides])
+        merged = OmegaConf.merge({"name": file.stem}, _without_replaced(loaded, changes), changes)
         plain: Any = OmegaConf.to_container(merged, resolve=True)
     except (YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
     return parse(plain, str(file))
+
+
+def _without_replaced(loaded: Any, changes: Any) -> Any:
+    """The file without the settings of parts that an override replaces by another name: they were the old one's."""
+    before, after = loaded.get("pretrain") or {}, changes.get("pretrain") or {}
+    for key in _finders():
+        old, new = (part.get(key) or {} for part in (before, after))
+        if "name" in new and new["name"] != old.get("name", "adamw" if key == "optimizer" else None):
+            before[key] = {}
+    return loaded
 
 
 def _full(override: str) -> str:
@@ -197,6 +211,8 @@ def parse(plain: Mapping[str, Any], source: str = "recipe") -> Recipe:
     resolved_probes: dict[str, Any] = {}
     probes = evaluate.get("probes", {"knn": {}, "linear": {}}) if isinstance(evaluate, dict) else {}
     for name, part in probes.items() if isinstance(probes, dict) else ():
+        if not isinstance(part, dict | None):
+            continue  # the stage's own check has said so
         resolved_probes[name], wrong = _part(_probe, {"name": name, **(part or {})}, f"evaluate.probes.{name}")
         resolved_probes[name].pop("name", None)
         found += wrong

@@ -53,7 +53,9 @@ def problems(error: ValidationError, schema: type[BaseModel], path: str) -> list
             found.setdefault(place, f"{place}: is required")
         else:
             message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
-            found.setdefault(place, f"{place}: {message}, got {detail['input']!r}")
+            given = detail["input"]
+            got = f", got {given!r}" if isinstance(given, str | int | float | None) else ""
+            found.setdefault(place, f"{place or 'the file'}: {message}{got}")
     return list(found.values())
 
 
@@ -89,11 +91,27 @@ def describe(function: Callable[..., Any]) -> list[tuple[str, str, str, str]]:
     ]
 
 
+def fields(schema: type[BaseModel], prefix: str = "") -> list[tuple[str, str, str, str]]:
+    """The same for a stage of a recipe, with the keys of its parts."""
+    rows = []
+    for name, field in schema.model_fields.items():
+        if _is_model(field.annotation):
+            rows += fields(field.annotation, f"{prefix}{name}.")  # type: ignore[arg-type]
+            continue
+        default = "required" if field.is_required() else str(field.get_default(call_default_factory=True))
+        bounds = ", ".join(_bounds(str(m)) for m in field.metadata)
+        kind = f"{_short(field.annotation)} {bounds}".strip()
+        rows.append((prefix + name, kind, default, field.description or ""))
+    return rows
+
+
 def _short(hint: Any) -> str:
     text = str(hint) if not inspect.isclass(hint) else hint.__name__
-    text = re.sub(r"typing\.(Annotated|Literal)", r"\1", text)
+    text = re.sub(r"typing\.(Annotated|Literal|Any|Optional)", r"\1", text)
     text = re.sub(r"Annotated\[(\w+), ([^\]]+)\]", lambda m: f"{m[1]} {_bounds(m[2])}", text)
-    return re.sub(r"Literal\[([^\]]+)\]", lambda m: " | ".join(m[1].split(", ")), text)
+    text = re.sub(r"Literal\[([^\]]+)\]", lambda m: " | ".join(m[1].split(", ")), text)
+    text = re.sub(r"Optional\[([^\]]+)\]", r"\1 or none", text)
+    return text.replace(" | None", " or none")
 
 
 def _bounds(text: str) -> str:

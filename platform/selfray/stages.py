@@ -104,6 +104,9 @@ class Pipeline:
                 folder,
                 name=self.recipe.name,
                 size=settings.size,
+                fit=settings.fit,
+                image_column=settings.image_column,
+                label_column=settings.label_column,
                 holdout=settings.holdout,
                 max_bad_rate=settings.max_bad_rate,
             )
@@ -126,12 +129,18 @@ class Pipeline:
         begun, rows = time.monotonic(), _Rows(self.out / "metrics.jsonl")
         from .train import rules
 
+        asked = self._objective()
         with Training(self.console, total, self.quiet) as shown:
 
             def watch(row: dict[str, float]) -> None:
-                for sentence in rules.warnings(row, self._width()):
-                    shown.warn(sentence)
-                    self.warnings.append(sentence)
+                if row["step"] > total * max(settings.warmup, 0.1):  # before that, everything looks collapsed
+                    for sentence in rules.warnings(row, asked.encoder.width):
+                        self._warn(shown, sentence)
+
+            for sentence in asked.advice(self.manifest.rows(), settings.batch):
+                self._warn(shown, sentence)
+            if earlier := self._step():
+                self._say(f"             continuing from step {earlier:,}")
 
             job = Job(self.recipe, str(self.folder.resolve()), str(self.out))
             steps = pretrain(job, [rows, self.tracker, shown, watch])
@@ -140,6 +149,8 @@ class Pipeline:
         return {"steps": steps, "seconds": seconds, "said": f"{steps:,} steps in {clock(seconds)}"}
 
     def _evaluate(self) -> dict[str, Any]:
+        import torch
+
         from .evaluation.compare import compare
         from .export import build, load, read_config
         from .train import build as building
@@ -147,9 +158,10 @@ class Pipeline:
         settings = self.recipe.evaluate
         assert settings is not None
         encoder = self.out / "encoder"
+        place = "cuda" if self.recipe.pretrain.gpu and torch.cuda.is_available() else "cpu"
         results = compare(
-            load(encoder),
-            build(read_config(encoder)),
+            load(encoder).to(place),
+            build(read_config(encoder)).to(place),
             building.views(self.recipe.pretrain),
             settings.corpus or self.folder,
             settings.probes,
@@ -204,8 +216,10 @@ class Pipeline:
         parts: list[Any] = [recipe["pretrain"], recipe["seed"], self.manifest.fingerprint]
         if name != "pretrain":
             parts += [name, recipe[name]]
-        if name in ("register",):
+        if name == "register":
             parts.append(recipe["evaluate"])
+        if other := (recipe.get(name) or {}).get("corpus"):
+            parts.append(Manifest.read(other).fingerprint)
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
     def _same_recipe(self) -> None:
@@ -238,16 +252,18 @@ class Pipeline:
         newest = Checkpoints(self.out / "checkpoints").newest()
         return int(newest.name.removeprefix("step_")) if newest else 0
 
-    def _width(self) -> int:
-        if not hasattr(self, "_known_width"):
-            import torch
+    def _warn(self, shown: Training, sentence: str) -> None:
+        if shown.warn(sentence):
+            self.warnings.append(sentence)
 
-            from .train import build
+    def _objective(self) -> Any:
+        """The objective without memory, to ask it questions."""
+        import torch
 
-            with torch.device("meta"), torch.random.fork_rng(devices=[]):
-                built = build.objective(self.recipe.pretrain, self.manifest, 0)
-            self._known_width = built.encoder.width
-        return self._known_width
+        from .train import build
+
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):
+            return build.objective(self.recipe.pretrain, self.manifest, 0)
 
     def _export(self, steps: int, results: dict[str, Any] | None = None) -> None:
         from .summary import export_encoder, write_views

@@ -54,7 +54,7 @@ def evaluate(
     Args:
         model: An encoder's folder, or its registry URI.
         corpus: A prepared corpus with labels and a test split.
-        out: Where to write `results.json` and `samples.npz`; `evaluation/` beside the encoder if left out.
+        out: Where to write `results.json` and `samples.npz`; `./evaluation` if left out.
         probes: Probe names with their settings; all of them if left out.
     """
     from . import export
@@ -66,5 +66,5 @@ def evaluate(
     config = export.read_config(folder)
     height, width = config["size"]
     views = ImageViews(size=height if height == width else None)
-    target = Path(out) if out else folder.parent / "evaluation"
+    target = Path(out or "evaluation")
     return compare(export.load(folder), export.build(config), views, corpus, probes or {n: {} for n in names()}, target)

@@ -135,7 +135,8 @@ def _scores(
         for name, value in health.measures(torch.from_numpy(vectors[kind][1][some])).items():
             values[name.removeprefix("health/")][kind] = float(value)
         if pair:
-            agree = health.alignment(encoder.embed(pair["first"]), encoder.embed(pair["second"]))
+            place = encoder.mean.device
+            agree = health.alignment(encoder.embed(pair["first"].to(place)), encoder.embed(pair["second"].to(place)))
             values["alignment"][kind] = float(agree)
     return [{"score": name, **found, "meaning": MEANINGS[name]} for name, found in values.items() if found]
 

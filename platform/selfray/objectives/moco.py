@@ -96,6 +96,16 @@ class MoCo(Objective):
         key = unit(self.key_projector(self.key_encoder(view)))
         return unshuffle(key, restore) if self.batch_norm == "shuffle" else key
 
+    def advice(self, rows: int, batch: int) -> list[str]:
+        """A queue longer than the corpus holds older keys of the query's own sample as negatives."""
+        size = len(self.queue.rows) if self.queue is not None else 0
+        if size <= rows:
+            return []
+        return [
+            f"objective.queue_size is {size:,} but the corpus has {rows:,} samples, so a query's own older keys count "
+            "as negatives; lower queue_size"
+        ]
+
     def after_step(self, progress: float) -> None:
         """Enqueue this step's keys (never before they were negatives to themselves), then move the key encoder."""
         if self.queue is not None:

@@ -33,6 +33,10 @@ class Objective(nn.Module):
     def after_step(self, progress: float) -> None:
         """Update what gradients do not, such as a momentum encoder or a queue; `progress` is in (0, 1]."""
 
+    def advice(self, rows: int, batch: int) -> list[str]:
+        """Sentences of warning about settings that do not suit a corpus of `rows` samples; none by default."""
+        return []
+
     def forward(self, views: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """`loss` on the views; DistributedDataParallel hooks `forward`."""
         return self.loss(**views)

@@ -2,13 +2,17 @@
 
 import queue
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from . import distributed
 from .loop import Interrupted, Job, train
 from .meter import Row
 
@@ -58,15 +62,25 @@ def _on_ray(job: Job, sinks: Sequence[Sink]) -> int:
             failure_config=FailureConfig(max_failures=job.recipe.pretrain.max_failures),
         ),
     )
-    with _delivered(lambda: ray.get(mailbox.take.remote()), sinks):
-        try:
-            steps = trainer.fit().return_value
-        except Exception as error:
-            failure = ray.get(mailbox.failure.remote())
-            raise UserError(failure) if failure else error from error
-    failure = ray.get(mailbox.failure.remote())
+    with (
+        _delivered(lambda: ray.get(mailbox.take.remote()), sinks),
+        _asked_to_stop() as stop,
+        ThreadPoolExecutor(1, "ray-train") as thread,
+    ):
+        fitting = thread.submit(trainer.fit)
+        while not fitting.done():
+            if stop():
+                mailbox.stop.remote()
+            wait([fitting], timeout=POLL_SECONDS)
+        steps, error = (fitting.result().return_value, None) if not fitting.exception() else (0, fitting.exception())
+        interruption = ray.get(mailbox.interruption.remote())
+        failure = ray.get(mailbox.failure.remote())
+    if interruption:
+        raise KeyboardInterrupt(interruption)
     if failure:
-        raise UserError(failure)
+        raise UserError(failure) from error
+    if error:
+        raise error
     return int(steps)
 
 
@@ -97,7 +111,8 @@ class Mailbox:
 
     def __init__(self) -> None:
         self._rows: list[Row] = []
-        self._failure = ""
+        self._failure = self._interruption = ""
+        self._stopping = False
 
     def put(self, row: Row) -> None:
         """Leave a row; the worker does not wait."""
@@ -108,13 +123,49 @@ class Mailbox:
         rows, self._rows = self._rows, []
         return rows
 
+    def stop(self) -> None:
+        """Ask the workers to save and end."""
+        self._stopping = True
+
+    def stopping(self) -> bool:
+        """Whether the workers were asked to end."""
+        return self._stopping
+
     def fail(self, reason: str) -> None:
         """Say that trying again is of no use."""
         self._failure = self._failure or reason
 
+    def interrupt(self, where: str) -> None:
+        """Say that the state is saved as asked."""
+        self._interruption = where
+
+    def interruption(self) -> str:
+        """Where training stopped because it was asked to, or nothing."""
+        return self._interruption
+
     def failure(self) -> str:
         """The reason given, or nothing."""
         return self._failure
+
+
+class _Asked:
+    """Whether the driver wants the first worker to stop, asked now and then and never waited for."""
+
+    def __init__(self, mailbox: Any):
+        self.mailbox, self.answer, self.asked = mailbox, None, 0.0
+        self.first = distributed.rank() == 0
+
+    def __call__(self) -> bool:
+        import ray
+
+        if not self.first or time.monotonic() - self.asked < POLL_SECONDS:
+            return False
+        if self.answer is None:
+            self.answer = self.mailbox.stopping.remote()
+        if not ray.wait([self.answer], timeout=0)[0]:
+            return False
+        answer, self.answer, self.asked = ray.get(self.answer), None, time.monotonic()
+        return bool(answer)
 
 
 def _work(config: dict[str, Any]) -> int:
@@ -124,10 +175,13 @@ def _work(config: dict[str, Any]) -> int:
     from ..corpus import stream
 
     mailbox = config["mailbox"]
-    if ray.get(mailbox.failure.remote()):
+    if any(ray.get([mailbox.failure.remote(), mailbox.interruption.remote()])):
         return 0
     try:
-        return train(config["job"], mailbox.put.remote, stream.distributed)
+        return train(config["job"], mailbox.put.remote, stream.distributed, _Asked(mailbox))
+    except Interrupted as interrupted:
+        ray.get(mailbox.interrupt.remote(str(interrupted)))
+        raise
     except UserError as error:
         ray.get(mailbox.fail.remote(str(error)))
         raise
@@ -176,6 +230,7 @@ def _asked_to_stop() -> Iterator[Callable[[], bool]]:
         if asked.is_set():
             raise KeyboardInterrupt
         asked.set()
+        print("\nstopping after this step, saving the state ...", file=sys.stderr)
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -48,6 +48,12 @@ def total_steps(settings: Pretrain, steps_per_epoch: int) -> int:
     return settings.steps or max(1, round((settings.epochs or 0) * steps_per_epoch))
 
 
+def divisible(plan: Plan, settings: Pretrain) -> None:
+    """Raise a UserError unless batches can be cut as the settings ask."""
+    if plan.per_step % settings.accumulate:
+        raise UserError(f"accumulate {settings.accumulate} does not divide a worker's batch of {plan.per_step}")
+
+
 def train(job: Job, record: Record, source: Source = stream.local, stop: Callable[[], bool] = lambda: False) -> int:
     """Train until the recipe's last step, from the newest checkpoint if there is one; returns the steps taken.
 
@@ -67,8 +73,7 @@ def train(job: Job, record: Record, source: Source = stream.local, stop: Callabl
     device.keep_memory()
     plan = stream.plan(job.corpus, settings.batch, seed, settings.lanes)
     plan = replace(plan, rank=rank, world=world)
-    if plan.per_step % settings.accumulate:
-        raise UserError(f"accumulate {settings.accumulate} does not divide a worker's batch of {plan.per_step}")
+    divisible(plan, settings)
     total = total_steps(settings, plan.order.steps)
     objective = build.objective(settings, plan.manifest, seed)
     if world > 1 and objective.synchronised_batch_norm:
@@ -97,7 +102,7 @@ def train(job: Job, record: Record, source: Source = stream.local, stop: Callabl
         meter.add(loss, scalars, norm)
 
         stopping = stop()
-        if done % settings.log_every == 0 or done == total or stopping:
+        if done % settings.log_every == 0 or done == total:
             row = meter.row(done, plan.order.steps, settings.optimizer["lr"] * factor)
             rules.stop_if_not_finite(row.pop("train/not_finite"), done)
             if rank == 0 and (done % settings.health_every < settings.log_every or done == total):

@@ -39,15 +39,17 @@ class Meter:
 
     def add(self, loss: Tensor, scalars: dict[str, Tensor], gradient_norm: Tensor) -> None:
         """Count a step; nothing is read back from the device."""
-        seen = {"loss": loss, "gradient_norm": gradient_norm, **scalars, "not_finite": ~torch.isfinite(loss)}
+        # Gradients are averaged over workers, so their norm tells of the other workers' losses too.
+        bad = ~(torch.isfinite(loss) & torch.isfinite(gradient_norm))
+        seen = {"loss": loss, "gradient_norm": gradient_norm, **scalars, "not_finite": bad}
         for name, value in seen.items():
             value = value.detach().float()
             self.sums[name] = self.sums[name] + value if name in self.sums else value
         self.steps += 1
 
     def bad(self) -> bool:
-        """Whether a loss since the last row was not finite (waits for the device)."""
-        return bool(self.sums) and bool(distributed.mean(self.sums["not_finite"]) > 0)
+        """Whether a loss since the last row was not finite on any worker (waits for the device, not for workers)."""
+        return bool(self.sums) and bool(self.sums["not_finite"] > 0)
 
     def row(self, done: int, steps_per_epoch: int, learning_rate: float) -> Row:
         """Means over the steps since the last row and over all workers; waits for the device."""
