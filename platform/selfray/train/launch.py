@@ -152,7 +152,8 @@ class _Asked:
     """Whether the driver wants the first worker to stop, asked now and then and never waited for."""
 
     def __init__(self, mailbox: Any):
-        self.mailbox, self.answer, self.asked = mailbox, None, 0.0
+        self.mailbox, self.asked = mailbox, 0.0
+        self.answer: Any = None
         self.first = distributed.rank() == 0
 
     def __call__(self) -> bool:
