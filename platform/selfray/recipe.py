@@ -72,7 +72,7 @@ class Pretrain(Stage):
     lanes: PositiveInt = Field(8, description="A multiple of every number of workers to be used; fixes the order.")
     max_failures: NonNegativeInt = Field(3, description="How often lost workers are replaced.")
     log_every: PositiveInt = Field(20, description="Steps between two points of the learning curves.")
-    health_every: PositiveInt = Field(100, description="Steps between two looks at the embeddings.")
+    health_every: PositiveInt = Field(50, description="Steps between two looks at the embeddings.")
     checkpoint: Checkpoints = Field(default_factory=Checkpoints, description="When to save.")  # type: ignore[arg-type]
 
     @model_validator(mode="after")
