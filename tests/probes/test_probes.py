@@ -58,12 +58,10 @@ def test_intervals_narrow_with_samples():
 def test_a_comparison_stands_beside_untrained_and_raw_and_leaves_files(digits, recipe, tmp_path):
     from selfray.corpus.manifest import Manifest
     from selfray.evaluation.compare import compare
-    from selfray.evaluation.features import calibrate, load
     from selfray.train import build
 
     settings, manifest = recipe().pretrain, Manifest.read(digits)
     encoder = build.objective(settings, manifest, 0).encoder
-    calibrate(encoder, load(digits, "train", 2048).images, lambda x: x.permute(0, 3, 1, 2) / 255)
     results = compare(encoder, encoder, build.views(settings), digits, {"knn": {}, "linear": {}}, tmp_path)
     assert [row["probe"] for row in results["probes"]] == ["knn", "linear"]
     for row in results["probes"]:
@@ -99,21 +97,3 @@ def test_a_limit_takes_whole_samples_with_their_labels(digits):
     assert len(some.ids) == 100
     known = dict(zip(everything.ids.tolist(), everything.labels.tolist(), strict=True))
     assert [known[i] for i in some.ids.tolist()] == some.labels.tolist()
-
-
-def test_the_untrained_baseline_is_normalised_like_a_trained_encoder(digits, recipe):
-    from selfray.corpus.manifest import Manifest
-    from selfray.evaluation.features import calibrate, load
-    from selfray.train import build
-
-    encoder = build.objective(recipe().pretrain, Manifest.read(digits), 0).encoder
-    images = load(digits, "train", 512).images
-    weights = [p.clone() for p in encoder.parameters()]
-    calibrate(encoder, images, lambda x: x.permute(0, 3, 1, 2) / 255)
-    assert all(torch.equal(a, b) for a, b in zip(weights, encoder.parameters(), strict=True))
-    inputs = torch.tensor(images).permute(0, 3, 1, 2) / 255
-    first = encoder.layers[0]
-    with torch.no_grad():
-        normalised = first[1](first[0](encoder.normalise(inputs)))
-    torch.testing.assert_close(normalised.mean((0, 2, 3)), torch.zeros(len(first[1].weight)), atol=0.05, rtol=0)
-    torch.testing.assert_close(normalised.std((0, 2, 3)), torch.ones(len(first[1].weight)), atol=0.1, rtol=0)

@@ -15,10 +15,7 @@ from ..probes.probe import Features
 from ..train import health
 from ..views.random import sample_keys
 from ..views.views import Views
-from .features import Samples, calibrate, embed, load, raw
-
-CALIBRATED = 2048
-"""Training samples from which the untrained encoder gets its batch statistics."""
+from .features import Samples, embed, load, raw
 
 SHOWN = 2000
 """Test samples kept for the report's map and galleries."""
@@ -43,7 +40,6 @@ def compare(
     def prepare(images: torch.Tensor) -> torch.Tensor:
         return views.make("plain", images, torch.zeros(len(images), dtype=torch.long))["images"]
 
-    calibrate(untrained, train.images[:CALIBRATED], prepare)
     vectors = {
         "pretrained": (embed(trained, train.images, prepare), embed(trained, test.images, prepare)),
         "untrained": (embed(untrained, train.images, prepare), embed(untrained, test.images, prepare)),

@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..corpus.manifest import Manifest
 from ..corpus.order import mix
@@ -65,25 +64,6 @@ def embed(
         for i in range(0, len(images), batch)
     ]
     return torch.cat(parts).numpy()
-
-
-@torch.no_grad()
-def calibrate(encoder: Encoder, images: NDArray[np.uint8], prepare: Callable[[Tensor], Tensor]) -> None:
-    """Give an untrained encoder's batch normalisations the statistics of these images.
-
-    Without them its features are those of an unnormalised network, a baseline that is too easy to beat.
-    """
-    norms = [m for m in encoder.modules() if isinstance(m, _BatchNorm)]
-    usual = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain average over the batches
-    encoder.train()
-    for i in range(0, len(images), 256):
-        encoder.embed(prepare(torch.tensor(images[i : i + 256]).to(encoder.mean.device)))
-    encoder.eval()
-    for norm, momentum in zip(norms, usual, strict=True):
-        norm.momentum = momentum
 
 
 def raw(images: NDArray[np.uint8], prepare: Callable[[Tensor], Tensor]) -> NDArray[np.float32]:
