@@ -1,5 +1,6 @@
 """The command line: thin, and quick to answer because heavy libraries are imported only where they are used."""
 
+import errno
 import json
 import sys
 from pathlib import Path
@@ -355,6 +356,16 @@ def main() -> None:
         app()
     except UserError as error:
         errors.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        place = f" at {error.filename}" if error.filename else ""
+        errors.print(
+            f"[red]error:[/] the disk is full{escape(place)}; free some space and run the same command again to resume",
+            highlight=False,
+            soft_wrap=True,
+        )
         sys.exit(2)
 
 

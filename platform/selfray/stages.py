@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,8 @@ class Pipeline:
                 status = "KILLED"
                 raise
             finally:
-                self._close(status)
+                with suppress(OSError) if status != "FINISHED" else nullcontext():  # never hide what went wrong
+                    self._close(status)
             return self._summary(time.monotonic() - begun)
 
     # The stages

@@ -1,6 +1,9 @@
 """Checkpoints are there completely or not at all."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -95,3 +98,28 @@ def test_a_checkpoint_holds_no_pickled_object(tmp_path):
     assert sorted(p.name for p in folder.iterdir()) == ["manifest.json", "objective.safetensors", "optimizer.pt"]
     assert zipfile.is_zipfile(folder / "optimizer.pt")
     torch.load(folder / "optimizer.pt", weights_only=True)
+
+
+@pytest.mark.parametrize("largest", [-1, -2])
+def test_a_write_that_really_fails_is_said_in_a_sentence_and_leaves_the_one_before(tmp_path, largest):
+    """A limit on file sizes makes the operating system refuse the writes of safetensors and torch themselves."""
+    code = f"""
+import resource, sys, torch
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_checkpoint import made
+from selfray.errors import UserError
+from selfray.train.checkpoint import Checkpoints
+objective, optimizer = made()
+store = Checkpoints({str(tmp_path)!r})
+store.save(1, objective, optimizer, {{}})
+sizes = sorted(f.stat().st_size for f in store.newest().iterdir())
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sizes[{largest}] * 0.6),) * 2)
+try:
+    store.save(2, objective, optimizer, {{}})
+except UserError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "the checkpoint of step 2 could not be written" in done.stdout, done.stdout + done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["step_000000001"]
+    assert Checkpoints(tmp_path).newest().name == "step_000000001"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
@@ -51,10 +52,11 @@ class Checkpoints:
                 shutil.rmtree(final)
             aside.rename(final)
             _flush_folder(self.folder)
-        except OSError as error:
+        except (OSError, SafetensorError, RuntimeError) as error:  # torch reports a failed write as RuntimeError
             shutil.rmtree(aside, ignore_errors=True)
+            reason = getattr(error, "strerror", None) or error
             raise UserError(
-                f"the checkpoint of step {step} could not be written to {self.folder}: {error.strerror or error}; "
+                f"the checkpoint of step {step} could not be written to {self.folder}: {reason}; "
                 "free some space and run the same command again to resume"
             ) from error
         self._retire()
