@@ -1,6 +1,7 @@
 """The command line as a person meets it."""
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -129,3 +130,33 @@ def test_what_goes_wrong_is_said_in_a_sentence_with_status_2(selfray, words, sai
     empty.mkdir()
     filled = [w.format(pipeline=pipeline, empty=empty) for w in words]
     assert said in selfray(*filled, status=2)
+
+
+def test_ctrl_c_saves_says_where_and_the_same_command_goes_on(pipeline, tmp_path):
+    command = [sys.executable, "-m", "selfray", "run", str(pipeline), "steps=3000", "log_every=1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path)
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if line.startswith("  step "):
+            process.send_signal(signal.SIGINT)
+            break
+    said += process.stdout.readlines()
+    process.stdout.close()
+    assert process.wait() == 130, said
+    assert "stopped after step" in said[-1]
+    assert "run the same command to resume" in said[-1]
+    (checkpoint,) = (tmp_path / "runs/mine/checkpoints").glob("step_*")
+    step = int(checkpoint.name.removeprefix("step_"))
+    assert 0 < step < 3000
+    assert json.loads((tmp_path / "runs/mine/summary.json").read_text())["status"] == "KILLED"
+    again = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path)
+    for line in again.stdout:
+        if "continuing from step" in line:
+            assert f"{step:,}" in line
+            break
+    else:
+        raise AssertionError("the second run did not continue")
+    again.kill()
+    again.stdout.close()
+    again.wait()

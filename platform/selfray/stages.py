@@ -81,7 +81,9 @@ class Pipeline:
                 status = "KILLED"
                 raise
             finally:
-                with suppress(OSError) if status != "FINISHED" else nullcontext():  # never hide what went wrong
+                with (
+                    suppress(OSError, UserError) if status != "FINISHED" else nullcontext()
+                ):  # never hide what went wrong
                     self._close(status)
             return self._summary(time.monotonic() - begun)
 
