@@ -81,9 +81,8 @@ class Pipeline:
                 status = "KILLED"
                 raise
             finally:
-                with (
-                    suppress(OSError, UserError) if status != "FINISHED" else nullcontext()
-                ):  # never hide what went wrong
+                hidden = suppress(OSError, UserError) if status != "FINISHED" else nullcontext()
+                with hidden:  # what went wrong first is what the user must read
                     self._close(status)
             return self._summary(time.monotonic() - begun)
 

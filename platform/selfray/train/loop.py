@@ -83,7 +83,7 @@ def train(job: Job, record: Record, source: Source = stream.local, stop: Callabl
     checkpoints = Checkpoints(Path(job.run) / "checkpoints", settings.checkpoint.keep)
     start = _resume(checkpoints, objective, optimizer)
     step_module = build.Step(objective, build.views(settings))
-    model = _wrapped(step_module, settings, place, total - start)
+    model = _wrapped(step_module, settings, place, total)
     precision = device.precision(settings.precision, place)
     meter, saved_at, done = Meter(settings.batch), time.monotonic(), start
 
