@@ -18,7 +18,7 @@ resident pair of views, so its loss falls faster; its allocator gives no memory 
 selfray nor lightly asks for; *malloc as it comes* is without that. *selfray* is `train.launch.pretrain`: Ray Data,
 Ray Train with one worker, views drawn in the step, metrics, gradient norm, looks at the embeddings. *lightly +
 Lightning* is lightly's transform, projection head and loss in PyTorch Lightning's trainer with two loader workers;
-its views have the recipe's settings, which leaves out lightly's default blur, flip and greyscale. *images/s* is the
+its views have the recipe's settings. *images/s* is the
 median and *best* the maximum over rows of {row} steps; *overall* counts everything after the warm-up.
 """
 

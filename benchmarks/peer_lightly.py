@@ -1,7 +1,7 @@
 """lightly with PyTorch Lightning, wired as lightly's own SimCLR example wires them.
 
 Its views are drawn by lightly's SimCLRTransform on PIL images in two DataLoader workers, with the recipe's settings of
-the views (so no blur, no flip and no greyscale), which is less work than lightly's defaults. The encoder is selfray's.
+the views (blur as often, no flip; the crop's aspect ratio is fixed in lightly's class). The encoder is selfray's.
 """
 
 import warnings
