@@ -76,11 +76,8 @@ def test_two_ray_workers_learn_what_one_learns_and_survive_the_loss_of_one(recip
 def _a_train_worker() -> int:
     import psutil
 
-    for process in psutil.process_iter(["cmdline"]):
-        title = " ".join(process.info["cmdline"] or [])
-        if "RayTrainWorker" in title:
-            return int(process.pid)
-    raise AssertionError("no Ray Train worker is running")
+    mine = psutil.Process().children(recursive=True)  # never another user's
+    return next(process.pid for process in mine if "RayTrainWorker" in " ".join(process.cmdline()))
 
 
 def test_what_the_user_can_mend_comes_back_as_one_sentence_without_retries(recipe, digits, tmp_path):

@@ -7,6 +7,7 @@ import torch
 
 from selfray import objectives
 from selfray.encoders.conv import Conv
+from selfray.signature import model
 from selfray.train.optimizers import build
 
 
@@ -93,10 +94,11 @@ def test_bf16_changes_the_loss_little(objective):
 
 @pytest.mark.parametrize("temperature", [0.005, 0.07, 2.0])
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_every_temperature_that_a_search_may_try_is_finite(objective, temperature, precision):
-    if not hasattr(objective, "temperature"):
-        pytest.skip("has no temperature")
-    objective.temperature = temperature
+@pytest.mark.parametrize(
+    "name", [n for n in objectives.names() if "temperature" in model(objectives.find(n)).model_fields]
+)
+def test_every_temperature_that_a_search_may_try_is_finite(name, temperature, precision):
+    objective = made(name, temperature=temperature)
     with torch.autocast("cpu", precision, enabled=precision != torch.float32):
         loss, _ = objective(views_of(objective))
     loss.backward()
