@@ -15,7 +15,7 @@ from ..recipe import Pretrain
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 COMPILE_PAYS_AFTER_STEPS = {"cpu": 4000, "cuda": 1000}
-"""Steps that win back the minute or so of compilation; measured in docs/experiments.md for the CPU."""
+"""Steps that win back the minute or so of compilation."""
 
 
 def choose(gpu: bool) -> torch.device:
@@ -46,8 +46,9 @@ def compiles(setting: str | bool, device: torch.device, steps: int) -> bool:
     """Whether to compile the step: where the run is long enough to win the time back."""
     if setting != "auto":
         return bool(setting)
-    has_compiler = device.type == "cuda" or shutil.which("g++") is not None
-    return has_compiler and steps >= COMPILE_PAYS_AFTER_STEPS[device.type]
+    # Without AMX, compiling convolutions gained nothing on a CPU: docs/experiments.md.
+    gains = device.type == "cuda" or (torch.cpu._is_amx_tile_supported() and shutil.which("g++") is not None)
+    return gains and steps >= COMPILE_PAYS_AFTER_STEPS[device.type]
 
 
 def threads(settings: Pretrain) -> int:
