@@ -40,7 +40,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--corpus", default="mnist-5k", choices=["mnist-5k", "fashion-mnist"])
     parser.add_argument("--compile", action="store_true", help="compile the bf16 variants of limit and selfray")
     parser.add_argument("--quick", action="store_true", help="a few small steps, to see that everything runs")
-    parser.add_argument("--peer-python", type=Path, default=peer_environment.python_of(peer_environment.DEFAULT))
+    parser.add_argument("--peer-python", type=lambda p: Path(p).absolute(), default=peer_environment.python_of(peer_environment.DEFAULT))
     parser.add_argument("--out", type=Path, default=results.LINES, help="JSON lines, appended")
     parser.add_argument("--table", type=Path, default=results.TABLE, help="Markdown; kept by --quick and if noisy")
     asked = parser.parse_args()
