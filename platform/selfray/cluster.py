@@ -21,6 +21,8 @@ def start(cpus: int | None = None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray Train polls its workers this often; at its default of 2 s every report and the end of a run wait for it
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+    # Ray starts workers at nice 15: on a busy machine training would stand behind everything else
+    os.environ.setdefault("RAY_worker_niceness", "0")
     import ray
     from ray.data import DataContext
 

@@ -17,7 +17,9 @@ from .loop import Interrupted, Job, train
 from .meter import Row
 
 Sink = Callable[[Row], None]
-POLL_SECONDS = 0.3
+POLL_SECONDS = 1.0
+ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
+"""A Ray worker trains in a thread, whose own glibc arena would map every large tensor anew; `keep_memory` cannot reach it."""
 
 
 def pretrain(job: Job, sinks: Sequence[Sink] = ()) -> int:
@@ -60,6 +62,7 @@ def _on_ray(job: Job, sinks: Sequence[Sink]) -> int:
             name="ray",
             storage_path=str(Path(job.run).resolve()),
             failure_config=FailureConfig(max_failures=job.recipe.pretrain.max_failures),
+            worker_runtime_env={"env_vars": ONE_ARENA},
         ),
     )
     with (
