@@ -54,7 +54,7 @@ class Pictures(Dataset):
     """The corpus as PIL images in memory, and their views."""
 
     def __init__(self, corpus: str, transform: SimCLRTransform):
-        images = read_rows(corpus, "train", slice(None))["image"]
+        images = read_rows(corpus, "train", slice(None))["data"]
         self.pictures = [Image.fromarray(image.squeeze()) for image in images]
         self.transform = transform
 

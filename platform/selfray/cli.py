@@ -145,12 +145,13 @@ def _catalogues(what: str) -> dict[str, dict[str, str]]:
 
 @app.command("show")
 def show_(
-    name: Annotated[str, typer.Argument(help="A pipeline, objective, encoder, probe, optimizer, or views.")],
+    name: Annotated[str, typer.Argument(help="A pipeline, objective, encoder, probe, optimizer, data type, or views.")],
 ) -> None:
-    """A pipeline file, or the settings of a method with their types, defaults and meaning."""
+    """A pipeline file, or the settings of a method or data type with their types, defaults and meaning."""
     import inspect
 
     from . import discovery, encoders, objectives, probes, signature
+    from .corpus import kinds as kinds_of_data
     from .recipe import Pretrain, locate, shipped
     from .train import optimizers
     from .views.image import ImageViews
@@ -168,6 +169,7 @@ def show_(
         (probes.names(), probes.find),
         (optimizers.names(), optimizers.find),
         (["views"], lambda _: ImageViews),
+        (kinds_of_data.names(), kinds_of_data.find),
     ]
     for names, find in kinds:
         if name in names or ("." in name and find is objectives.find):
@@ -282,35 +284,37 @@ def fetch_(
 
 @corpora.command("prepare")
 def prepare_(
-    source: Annotated[str, typer.Argument(metavar="SRC", help="A folder of images, or Parquet with an image column.")],
+    source: Annotated[str, typer.Argument(metavar="SRC", help="Raw data: a folder or a file.")],
     destination: Annotated[Path, typer.Argument(metavar="DST", help="Folder of the prepared corpus.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of the data type and its reader, such as size=96.")
+    ] = None,
+    kind: Annotated[str | None, typer.Option(help="The data type, where SRC could be read as several.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the corpus; the folder's if left out.")] = None,
-    size: Annotated[int | None, typer.Option(help="Side in pixels; decided from the data if left out.")] = None,
-    fit: Annotated[
-        Literal["crop", "squash", "pad"], typer.Option(help="Images of another shape: crop, squash or pad.")
-    ] = "crop",
-    image_column: Annotated[str | None, typer.Option(help="The Parquet column of images.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="The Parquet column of labels.")] = None,
     holdout: Annotated[float, typer.Option(help="Share kept apart for evaluation.")] = 0.0,
     max_bad_rate: Annotated[float, typer.Option(help="Fail above this share of bad samples.")] = 0.01,
     as_json: Json = False,
 ) -> None:
     """Check raw data and write it as shards with a manifest; bad samples go to a quarantine with the reason."""
+    from omegaconf import OmegaConf
+
     from .corpus.ingest import prepare
 
+    wrong = [text for text in settings or [] if "=" not in text]
+    if wrong:
+        raise UserError(f"{wrong[0]!r} is not of the form key=value, such as size=96")
+    options: Any = OmegaConf.to_container(OmegaConf.from_dotlist(settings or []))
     console = Console(quiet=as_json)
     with console.status("starting Ray ...") as status:
         manifest = prepare(
             source,
             destination,
+            kind=kind,
             name=name,
-            size=size,
-            fit=fit,
-            image_column=image_column,
-            label_column=label_column,
             holdout=holdout,
             max_bad_rate=max_bad_rate,
-            progress=lambda done, total: status.update(f"{done} of {total} fragments"),
+            progress=lambda done, total: status.update(f"{done:,} of {total:,} samples"),
+            **options,
         )
     if as_json:
         print(manifest.to_json())

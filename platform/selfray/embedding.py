@@ -77,10 +77,10 @@ def embed(
 def _check(model: str | Path, manifest: Manifest) -> None:
     """Raise a UserError unless the encoder reads what the corpus holds."""
     config = export.read_config(export.fetched(model))
-    if config["kind"] != manifest.kind or config["channels"] != manifest.shape[2]:
+    if config["kind"] != manifest.kind or config["channels"] != manifest.channels:
         raise UserError(
             f"the encoder reads {config['kind']} with {config['channels']} channels, corpus {manifest.name!r} holds "
-            f"{manifest.kind} with {manifest.shape[2]}"
+            f"{manifest.kind} with {manifest.channels}"
         )
 
 

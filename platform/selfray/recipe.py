@@ -27,12 +27,10 @@ class Corpus(Stage):
     fetch: str | None = Field(None, description="A known open corpus, brought and prepared: `selfray list corpora`.")
     path: str | None = Field(None, description="A corpus prepared earlier.")
     source: str | None = Field(None, description="Raw data, prepared into corpora/<name> by the run.")
-    size: PositiveInt | None = Field(None, description="Side in pixels of prepared images; decided from the data.")
-    fit: Literal["crop", "squash", "pad"] = Field("crop", description="How images of another shape are fitted.")
-    image_column: str | None = Field(None, description="The column of images in a Parquet source.")
-    label_column: str | None = Field(None, description="The column of labels in a Parquet source.")
+    kind: str | None = Field(None, description="The data type of a source that could be read as several.")
+    prepare: dict[str, Any] = Field({}, description="Settings of the data type, `selfray show image`, and its reader.")
     holdout: Fraction = Field(0.0, description="Share of the source kept apart for evaluation.")
-    max_bad_rate: Fraction = Field(0.01, description="Share of undecodable samples above which preparing fails.")
+    max_bad_rate: Fraction = Field(0.01, description="Share of bad samples above which preparing fails.")
 
     @model_validator(mode="after")
     def _one(self) -> "Corpus":

@@ -105,17 +105,15 @@ class Pipeline:
                 str(settings.source),
                 folder,
                 name=self.recipe.name,
-                size=settings.size,
-                fit=settings.fit,
-                image_column=settings.image_column,
-                label_column=settings.label_column,
+                kind=settings.kind,
                 holdout=settings.holdout,
                 max_bad_rate=settings.max_bad_rate,
+                **settings.prepare,
             )
         manifest = Manifest.read(folder)
-        height, width, channels = manifest.shape
+        shape = " x ".join(map(str, manifest.shape))
         rows = " + ".join(f"{manifest.rows(split):,} {split}" for split in sorted(manifest.splits, reverse=True))
-        self._say(f"  corpus     {manifest.name}: {rows} samples of {height} x {width} x {channels}")
+        self._say(f"  corpus     {manifest.name}: {rows} samples of {shape}")
         if manifest.about.get("licence"):
             self._say(f"             licence: {manifest.about['licence']}")
         return folder

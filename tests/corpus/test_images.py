@@ -11,7 +11,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from selfray.corpus import images
-from selfray.corpus.images import BadImage
+from selfray.corpus.bad import BadSample
 
 PHOTO = load_sample_image("china.jpg")[100:164, 200:296]  # 64 x 96 x 3
 
@@ -31,7 +31,7 @@ def png(width, height, depth=8, color=2, body=b""):
 
 
 def reason(data, **options):
-    with pytest.raises(BadImage) as raised:
+    with pytest.raises(BadSample) as raised:
         images.decode(data, 3, **options)
     assert raised.value.detail
     return raised.value.reason
@@ -150,7 +150,7 @@ def test_damaged_bytes_decode_or_have_a_reason(format):
         damaged = bytearray(data)
         for position in rng.integers(0, len(data), 8):
             damaged[position] = rng.integers(256)
-        with contextlib.suppress(BadImage):  # anything else, a warning too, fails the test
+        with contextlib.suppress(BadSample):  # anything else, a warning too, fails the test
             assert images.decode(bytes(damaged), 3).ndim == 3
             images.header(bytes(damaged))
 

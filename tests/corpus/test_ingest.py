@@ -14,7 +14,7 @@ from sklearn.datasets import load_sample_image
 
 from selfray.corpus.images import encode
 from selfray.corpus.ingest import prepare
-from selfray.corpus.manifest import IMAGE_SCHEMA, Manifest
+from selfray.corpus.manifest import SCHEMA, Manifest
 from selfray.corpus.read import read_rows
 from selfray.corpus.sources import open_source
 from selfray.corpus.sources.parquet import _cut
@@ -54,13 +54,13 @@ def test_a_folder_of_classes_becomes_shards_with_a_manifest(digits_folder, digit
         data = (tmp_path / shard.file).read_bytes()
         assert (shard.bytes, shard.sha256) == (len(data), hashlib.sha256(data).hexdigest())
         with pq.ParquetFile(tmp_path / shard.file) as parquet:
-            assert parquet.schema_arrow.equals(IMAGE_SCHEMA)
+            assert parquet.schema_arrow.equals(SCHEMA)
             assert tuple(parquet.metadata.row_group(g).num_rows for g in range(4)) == shard.row_groups
     images, labels = digits
     rows = read_rows(tmp_path, "train", slice(None))
     assert rows["id"].tolist() == list(range(300))
     order = sorted(range(300), key=lambda number: (NAMES[labels[number]], number))
-    np.testing.assert_array_equal(rows["image"][..., 0], images[order])
+    np.testing.assert_array_equal(rows["data"][..., 0], images[order])
     assert [manifest.classes[label] for label in rows["label"]] == [NAMES[label] for label in labels[order]]
     assert manifest.label_counts["train"] == {name: int((labels == i).sum()) for i, name in enumerate(NAMES)}
     assert manifest.mean == pytest.approx([images.mean() / 255])
@@ -240,11 +240,11 @@ def test_files_of_the_right_shape_are_kept_to_the_byte(tmp_path):
     for row in rows:
         original = (source / row["source"]).read_bytes()
         if row["source"].endswith(".png"):
-            assert row["image"] == original
+            assert row["data"] == original
         else:  # 56 high: cut, and encoded as what it was
-            assert row["image"].startswith(b"\xff\xd8\xff")
-            assert row["image"] != original
-    assert read_rows(tmp_path / "out", "train", slice(None))["image"].shape == (6, 40, 48, 3)
+            assert row["data"].startswith(b"\xff\xd8\xff")
+            assert row["data"] != original
+    assert read_rows(tmp_path / "out", "train", slice(None))["data"].shape == (6, 40, 48, 3)
 
 
 def test_large_samples_are_stored_as_files(tmp_path):
@@ -319,7 +319,7 @@ def test_hugging_face_parquet_brings_its_splits_and_names(digits, tmp_path):
     assert {split: manifest.rows(split) for split in manifest.splits} == {"train": 250, "test": 50}
     for split, rows in (("train", slice(0, 250)), ("test", slice(250, 300))):
         read = read_rows(tmp_path / "out", split, slice(None))
-        np.testing.assert_array_equal(read["image"][..., 0], digits[0][rows])
+        np.testing.assert_array_equal(read["data"][..., 0], digits[0][rows])
         np.testing.assert_array_equal(read["label"], digits[1][rows])
     sources = pq.read_table(tmp_path / "out" / "train")["source"].to_pylist()
     assert sources[149:151] == ["data/train-00000-of-00002.parquet#149", "data/train-00001-of-00002.parquet#0"]
@@ -344,19 +344,19 @@ def test_columns_that_are_not_clear_are_listed(digits, tmp_path):
     bytes_column = [encode(image[:, :, None]) for image in digits[0][:20]]
     table = {"left": bytes_column, "right": bytes_column, "fine": list(range(20)), "target": ["a", "b"] * 10}
     pq.write_table(pa.table(table), tmp_path / "a.parquet")
-    with pytest.raises(UserError, match=r"2 columns could be the images.*left: binary, right: binary.*--image-column"):
+    with pytest.raises(UserError, match=r"2 columns could be the images.*left: binary, right: binary.*data_column"):
         prepare(tmp_path / "a.parquet", tmp_path / "out", ray=False)
     with pytest.raises(UserError, match="no column 'fine' of images"):
-        prepare(tmp_path / "a.parquet", tmp_path / "out", image_column="fine", ray=False)
-    manifest = prepare(tmp_path / "a.parquet", tmp_path / "out", image_column="right", ray=False)
+        prepare(tmp_path / "a.parquet", tmp_path / "out", data_column="fine", ray=False)
+    manifest = prepare(tmp_path / "a.parquet", tmp_path / "out", data_column="right", ray=False)
     assert manifest.classes == ("a", "b")
-    manifest = prepare(tmp_path / "a.parquet", tmp_path / "out2", image_column="left", label_column="fine", ray=False)
+    manifest = prepare(tmp_path / "a.parquet", tmp_path / "out2", data_column="left", label_column="fine", ray=False)
     assert manifest.classes == tuple(map(str, range(20)))
     pq.write_table(pa.table({**table, "label": [0] * 20}), tmp_path / "a.parquet")
-    with pytest.raises(UserError, match=r"several labels \(target, label\).*--label-column"):
-        prepare(tmp_path / "a.parquet", tmp_path / "out3", image_column="left", ray=False)
+    with pytest.raises(UserError, match=r"several labels \(target, label\).*label_column"):
+        prepare(tmp_path / "a.parquet", tmp_path / "out3", data_column="left", ray=False)
     write_png(tmp_path / "images" / "a.png", digits[0][0])
-    with pytest.raises(UserError, match=r"is read as a folder of .* images, which has no label_column"):
+    with pytest.raises(UserError, match=r"label_column: unknown key"):
         prepare(tmp_path / "images", tmp_path / "out4", label_column="x", ray=False)
 
 
@@ -401,7 +401,7 @@ def test_idx_files_have_their_official_split(digits, tmp_path, suffix):
     assert manifest.classes == tuple("0123456789")
     for split, rows in (("train", slice(0, 200)), ("test", slice(200, 300))):
         read = read_rows(tmp_path / "out", split, slice(None))
-        np.testing.assert_array_equal(read["image"][..., 0], images[rows])
+        np.testing.assert_array_equal(read["data"][..., 0], images[rows])
         np.testing.assert_array_equal(read["label"], labels[rows])
 
 
@@ -430,7 +430,7 @@ def test_a_csv_of_pixels_has_its_label_first_or_last(digits, tmp_path, header):
     manifest = prepare(tmp_path / "d.csv.gz", tmp_path / "out", rows_per_fragment=20, max_bad_rate=0.05, ray=False)
     assert (manifest.name, manifest.quarantined) == ("d", {"undecodable": 1})
     read = read_rows(tmp_path / "out", "train", slice(None))
-    np.testing.assert_array_equal(read["image"][..., 0], images[:49])
+    np.testing.assert_array_equal(read["data"][..., 0], images[:49])
     assert [manifest.classes[label] for label in read["label"]] == [str(label) for label in labels[:49]]
 
 

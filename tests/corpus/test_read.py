@@ -19,7 +19,7 @@ def manifest(encoding="raw", shape=(5, 4, 3)):
 
 
 def table(values, type=None):
-    return pa.table({"image": pa.array(values, type or pa.binary())})
+    return pa.table({"data": pa.array(values, type or pa.binary())})
 
 
 RAW = table([image.tobytes() for image in PIXELS])
@@ -28,7 +28,7 @@ RAW = table([image.tobytes() for image in PIXELS])
 def test_raw_pixels_are_not_copied():
     decoded = decode(RAW, manifest())
     np.testing.assert_array_equal(decoded, PIXELS)
-    assert decoded.ctypes.data == RAW.column("image").chunk(0).buffers()[2].address
+    assert decoded.ctypes.data == RAW.column("data").chunk(0).buffers()[2].address
 
 
 @pytest.mark.parametrize(("start", "count"), [(0, 10), (3, 4), (9, 1), (4, 0)])
@@ -42,7 +42,7 @@ def test_chunks_decode_in_order():
 
 
 def test_large_binary_decodes_too():
-    np.testing.assert_array_equal(decode(RAW.cast(pa.schema({"image": pa.large_binary()})), manifest()), PIXELS)
+    np.testing.assert_array_equal(decode(RAW.cast(pa.schema({"data": pa.large_binary()})), manifest()), PIXELS)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -70,13 +70,13 @@ def test_a_sample_that_is_not_what_the_manifest_says_is_refused(values, encoding
 
 def test_rows_come_in_the_order_asked_for(digits_corpus):
     everything = read_rows(digits_corpus, "train", slice(None))
-    assert set(everything) == {"id", "image", "label"}
+    assert set(everything) == {"id", "data", "length", "label"}
     wanted = [200, 3, 77, 3, 150]
     some = read_rows(digits_corpus, "train", wanted)
     for key, values in some.items():
         np.testing.assert_array_equal(values, everything[key][wanted])
     np.testing.assert_array_equal(read_rows(digits_corpus, "train", slice(10, 2, -3))["id"], everything["id"][10:2:-3])
-    assert read_rows(digits_corpus, "train", [])["image"].shape == (0, 8, 8, 1)
+    assert read_rows(digits_corpus, "train", [])["data"].shape == (0, 8, 8, 1)
 
 
 def test_rows_outside_of_the_split_are_refused(digits_corpus):

@@ -29,7 +29,7 @@ class _Planned(Datasource):
         return sum(self._bytes(*span) for span in self._spans)
 
     def _bytes(self, first: int, last: int) -> int:
-        return (last - first) * self._plan.per_step * (int(np.prod(self._plan.manifest.shape)) + 8)
+        return (last - first) * self._plan.per_step * (self._plan.manifest.row_bytes + 12)
 
     def get_read_tasks(self, parallelism: int, *args: object, **kwargs: object) -> list[ReadTask]:
         shared = ray.put(self._plan)  # once, not once a task
@@ -49,8 +49,8 @@ class _Planned(Datasource):
 
 def _read(shared: "ray.ObjectRef[Plan]", first: int, last: int) -> Iterable[Block]:
     plan = ray.get(shared)
-    width = int(np.prod(plan.manifest.shape))
-    for ids, samples in plan.blocks(first, last):
-        flat = pa.py_buffer(np.ascontiguousarray(samples))
+    width = plan.manifest.row_bytes
+    for ids, samples, valid in plan.blocks(first, last):
+        flat = pa.py_buffer(np.ascontiguousarray(samples).view(np.uint8))
         column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(ids), [None, flat])
-        yield pa.table({"id": pa.array(ids), "sample": column})
+        yield pa.table({"id": pa.array(ids), "sample": column, "length": pa.array(valid)})

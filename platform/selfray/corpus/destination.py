@@ -66,7 +66,7 @@ def resume(destination: Path, request: dict[str, Any]) -> Job | None:
         return None
     if earlier["request"] == request:
         job = earlier["job"]
-        return Job(**{**job, "shape": tuple(job["shape"]), "classes": tuple(job["classes"])})
+        return Job(**{**job, "classes": tuple(job["classes"])})
     if finished:
         changes = [
             "the source's files are others" if key == "source" else f"{key} was {earlier['request'].get(key)!r}"

@@ -11,6 +11,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from .bad import BadSample
+
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 MAX_PIXELS = 50_000_000
 MIN_SIDE = 4
@@ -18,21 +20,6 @@ Fit = Literal["crop", "squash", "pad"]
 
 _ORIENTATION = 0x0112
 _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"GIF8", b"RIFF", b"II*\0", b"MM\0*")
-
-
-class BadImage(Exception):
-    """A sample that cannot be used.
-
-    `reason` is one of `undecodable`, `truncated`, `too_large`, `too_small`, `not_an_image`, `empty` or `unreadable`
-    (the storage failed, not the image); `detail` says more.
-    """
-
-    def __init__(self, reason: str, detail: str):
-        super().__init__(reason, detail)
-        self.reason, self.detail = reason, detail
-
-    def __str__(self) -> str:
-        return f"{self.reason}: {self.detail}"
 
 
 @dataclass(frozen=True)
@@ -66,7 +53,7 @@ def header(data: bytes, max_pixels: int = MAX_PIXELS) -> Header:
     """Read the header alone; nothing is decompressed.
 
     Raises:
-        BadImage: no image of an allowed format, or one whose size is out of bounds.
+        BadSample: no image of an allowed format, or one whose size is out of bounds.
     """
     with _strict(data), _open(data, max_pixels) as picture:
         orientation = picture.getexif().get(_ORIENTATION, 1)
@@ -86,7 +73,7 @@ def decode(data: bytes, channels: int, *, smallest: int | None = None, max_pixel
         smallest: a JPEG may be decoded at a reduced scale as long as both sides keep at least this many pixels.
 
     Raises:
-        BadImage: the bytes are not one whole image of an allowed format and size.
+        BadSample: the bytes are not one whole image of an allowed format and size.
     """
     with _strict(data), _open(data, max_pixels) as opened:
         if smallest is not None and opened.format == "JPEG":
@@ -96,7 +83,7 @@ def decode(data: bytes, channels: int, *, smallest: int | None = None, max_pixel
         if picture.mode.startswith("I"):
             return with_channels(_high_byte(np.asarray(picture)), channels)
         if picture.mode == "F":
-            raise BadImage("undecodable", "floating-point pixels have no agreed range")
+            raise BadSample("undecodable", "floating-point pixels have no agreed range")
         if picture.has_transparency_data:
             picture = picture.convert("RGBA")
             picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
@@ -155,41 +142,41 @@ def encode(pixels_HWC: np.ndarray, format: Literal["PNG", "JPEG"] = "PNG") -> by
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
     if not data:
-        raise BadImage("empty", "no bytes")
+        raise BadSample("empty", "no bytes")
     picture = Image.open(io.BytesIO(data), formats=FORMATS)
     width, height = picture.size
     if width * height > max_pixels:
-        raise BadImage("too_large", f"{width} x {height} pixels, more than {max_pixels:,} in all")
+        raise BadSample("too_large", f"{width} x {height} pixels, more than {max_pixels:,} in all")
     if min(width, height) < MIN_SIDE:
-        raise BadImage("too_small", f"{width} x {height} pixels, a side below {MIN_SIDE}")
+        raise BadSample("too_small", f"{width} x {height} pixels, a side below {MIN_SIDE}")
     return picture
 
 
 def _high_byte(pixels_HW: np.ndarray) -> np.ndarray:
     if pixels_HW.min() < 0 or pixels_HW.max() > 0xFFFF:
-        raise BadImage("undecodable", "32-bit integer pixels have no agreed range")
+        raise BadSample("undecodable", "32-bit integer pixels have no agreed range")
     return (pixels_HW >> 8).astype(np.uint8)
 
 
 @contextmanager
 def _strict(data: bytes) -> Iterator[None]:
-    """Turn whatever Pillow raises or warns about into a `BadImage`."""
+    """Turn whatever Pillow raises or warns about into a `BadSample`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # such as damaged EXIF, truncated TIFF
             warnings.simplefilter("error", RuntimeWarning)  # decompression bombs
             yield
-    except BadImage:
+    except BadSample:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
-        raise BadImage("too_large", _sentence(error)) from None
+        raise BadSample("too_large", _sentence(error)) from None
     except UnidentifiedImageError:
         if data.startswith(_SIGNATURES):
-            raise BadImage("undecodable", "it begins like an image, but its header is damaged") from None
-        raise BadImage("not_an_image", f"not a {', '.join(FORMATS)} file; it begins with {data[:12]!r}") from None
+            raise BadSample("undecodable", "it begins like an image, but its header is damaged") from None
+        raise BadSample("not_an_image", f"not a {', '.join(FORMATS)} file; it begins with {data[:12]!r}") from None
     except Exception as error:  # Pillow's plugins raise nearly anything on hostile bytes
         cut = isinstance(error, (EOFError, struct.error)) or "truncated" in str(error).lower()
-        raise BadImage("truncated" if cut else "undecodable", _sentence(error)) from None
+        raise BadSample("truncated" if cut else "undecodable", _sentence(error)) from None
 
 
 def _sentence(error: BaseException) -> str:

@@ -4,27 +4,21 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
-import numpy as np
-
-from .. import cluster
+from .. import cluster, signature
 from ..errors import UserError
 from . import destination as folder
-from . import images, work
-from .images import BadImage
+from . import kinds, work
 from .manifest import FILE, Manifest, Shard
-from .sources import Fragment, Source, find, open_source
+from .sources import Fragment, Sample, Source, find, open_source, reader_of, reader_settings
 
-HEADERS = 1000  # read to choose a shape
-LARGEST_KEPT = 512  # pixels a side that are kept without being asked
-RAW_BYTES = 96 * 96 * 3  # of one sample that is stored as pixels
+HEADERS = 1000  # samples that are looked at to choose a shape
 Progress = Callable[[int, int], None]
 
 
@@ -32,20 +26,16 @@ def prepare(
     source: str | Path | Source,
     destination: str | Path,
     *,
+    kind: str | None = None,
     name: str | None = None,
-    size: int | tuple[int, int] | None = None,
-    channels: int | None = None,
-    fit: images.Fit = "crop",
-    store: Literal["auto", "raw", "file"] = "auto",
     holdout: float = 0.0,
     max_bad_rate: float = 0.01,
     rows_per_group: int | None = None,
     rows_per_fragment: int = 2048,
-    image_column: str | None = None,
-    label_column: str | None = None,
     ray: bool = True,
     progress: Progress | None = None,
     about: dict[str, str] | None = None,
+    **settings: Any,
 ) -> Manifest:
     """Check every sample, bring it to one shape, and write shards with a manifest.
 
@@ -53,33 +43,31 @@ def prepare(
     the same call; fragments that are finished are not redone, and a finished corpus is returned at once.
 
     Args:
-        source: a folder of images, Parquet files, IDX files, a CSV file of pixels, or a `Source`.
+        source: raw data of any format of `sources/`, or a `Source`.
         destination: the corpus's own folder; with a Ray cluster, on a file system that all nodes share.
+        kind: the data type; by default what the source's files look like.
         name: the corpus's name; by default the source's.
-        size: pixels, one side of a square or (height, width). By default the size of the source if the headers of
-            1,000 samples agree on one up to 512, else 224 x 224.
-        channels: 1 or 3; by default 1 if all those headers are grey, else 3.
-        fit: how an image of another size is brought to it, see `images.fit`.
-        store: `raw` pixels or `file` (the original PNG or JPEG where it has the shape already, else encoded anew);
-            `auto` is raw up to 96 x 96 x 3.
         holdout: the fraction of groups, or of samples without a group, that becomes the test split.
         max_bad_rate: the fraction of bad samples above which the corpus is refused.
         rows_per_group: rows of a Parquet row group; by default about 1 MiB of them, 64 to 1,024.
-        rows_per_fragment: samples a task reads, and so the rows of a shard.
-        image_column: the column of images in Parquet files; found by itself if there is only one.
-        label_column: the column of labels in Parquet files; found by its name if None.
+        rows_per_fragment: samples a task reads.
         ray: run on the Ray cluster (`cluster.start`); otherwise in this process.
         progress: called with the samples done and the samples in all.
         about: what to say in the manifest, such as licence and citation.
+        settings: of the source's reader (`sources/`), such as `label_column` of tables, and of the data type
+            (`kinds/`), such as `size` of images.
 
     Raises:
         UserError: the source cannot be read or has too many bad samples, a setting is impossible, or the destination
             holds something else.
     """
-    _check(size, channels, fit, store, holdout, max_bad_rate, rows_per_group, rows_per_fragment)
+    _check(holdout, max_bad_rate, rows_per_group, rows_per_fragment)
     if not isinstance(source, Source):
         folder.check_apart(Path(source).resolve(), Path(destination).resolve())
-        source = open_source(source, image_column=image_column, label_column=label_column)
+        known = reader_settings(reader_of(source, kind)[0])
+        reading = {key: settings.pop(key) for key in list(settings) if key in known}
+        source = open_source(source, kind, **reading)
+    settings = checked(source.kind, settings)
     destination = Path(destination).resolve()
     fragments = source.fragments(rows_per_fragment)
     if not fragments:
@@ -90,18 +78,18 @@ def prepare(
     said |= about or {}
     request = {
         "source": hashlib.sha256(json.dumps([f.identity() for f in fragments]).encode()).hexdigest(),
-        **{"name": title, "size": size, "channels": channels, "fit": fit, "store": store},
+        **{"kind": source.kind, "name": title, **settings},
         **{"holdout": holdout, "rows_per_group": rows_per_group, "rows_per_fragment": rows_per_fragment},
         **{"about": said, "format": work.FORMAT},
     }
     with folder.alone(destination):
         job = folder.resume(destination, json.loads(json.dumps(request)))
         if job is None:
-            shape = _shape(fragments, size, channels)
-            raw = store == "raw" or (store == "auto" and math.prod(shape) <= RAW_BYTES)
-            # An encoded image takes about an eighth of its pixels
-            rows = rows_per_group or min(1024, max(64, (1 << 20) // (math.prod(shape) // (1 if raw else 8) or 1)))
-            job = work.Job(shape, "raw" if raw else "file", fit, holdout, rows, source.classes)
+            decider = kinds.find(source.kind)(**settings)
+            settled = decider.settle(_spread(fragments))
+            decider.use(settled)
+            rows = rows_per_group or min(1024, max(64, (1 << 20) // decider.row_bytes()))
+            job = work.Job(source.kind, settings, settled, holdout, rows, source.classes)
             folder.start(destination, request, job)
         noted = _work(fragments, job, destination, ray, progress)
         manifest = _manifest(title, said, job, noted)
@@ -119,7 +107,7 @@ def _work(
     """What each fragment's mark says, after doing those that are not finished."""
     noted = [work.finished(destination, i, work.fingerprint(f, job)) for i, f in enumerate(fragments)]
     pending = [index for index, mark in enumerate(noted) if mark is None]
-    total, done = sum(f.rows for f in fragments), sum(mark["rows"] for mark in noted if mark)
+    total, done = sum(f.rows for f in fragments), sum(mark["samples"] for mark in noted if mark)
     if pending:
         (destination / FILE).unlink(missing_ok=True)  # shards are missing: it is not a corpus until they are back
     if progress:
@@ -134,7 +122,7 @@ def _work(
         if progress:
             progress(done, total)
     complete = [mark for mark in noted if mark is not None]
-    if len(complete) != len(fragments) or sum(mark["rows"] for mark in complete) != total:
+    if len(complete) != len(fragments) or sum(mark["samples"] for mark in complete) != total:
         raise RuntimeError(f"{len(fragments) - len(complete)} of {len(fragments)} fragments were lost")
     return complete
 
@@ -158,28 +146,23 @@ def _task(item: dict[str, Any], job: work.Job, destination: str) -> dict[str, An
     return {"index": item["index"], "noted": noted, "error": error}
 
 
-def _shape(fragments: list[Fragment], size: int | tuple[int, int] | None, channels: int | None) -> tuple[int, int, int]:
-    """Height, width, channels: as asked, else what the headers of samples spread over the source say."""
-    heads: list[tuple[int, int, bool]] = []
-    if size is None or channels is None:
-        some = fragments[:: max(1, len(fragments) // 8)]
-        for fragment in some:
-            for sample in islice(find(fragment.reader).read(fragment), -(-HEADERS // len(some))):
-                if isinstance(sample.image, np.ndarray):
-                    heads.append((*sample.image.shape[:2], sample.image.ndim == 2))
-                elif isinstance(sample.image, bytes):
-                    with suppress(BadImage):  # counted when its fragment is done
-                        head = images.header(sample.image)
-                        heads.append((head.height, head.width, head.grey))
-    sizes = {(height, width) for height, width, _ in heads}
-    if size is None:
-        agreed = next(iter(sizes)) if len(sizes) == 1 else (LARGEST_KEPT + 1,) * 2
-        height, width = agreed if max(agreed) <= LARGEST_KEPT else (224, 224)
-    else:
-        height, width = (size, size) if isinstance(size, int) else size
-    if channels is None:
-        channels = 1 if heads and all(grey for *_, grey in heads) else 3
-    return height, width, channels
+def checked(kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a data type with every default filled in.
+
+    Raises:
+        UserError: with everything that is wrong with them.
+    """
+    full, wrong = signature.check(kinds.find(kind), settings, "")
+    if wrong:
+        raise UserError(f"settings of {kind} corpora: " + "; ".join(wrong))
+    return full
+
+
+def _spread(fragments: list[Fragment]) -> Iterator[Sample]:
+    """About a thousand samples from all over the source."""
+    some = fragments[:: max(1, len(fragments) // 8)]
+    for fragment in some:
+        yield from islice(find(fragment.reader).read(fragment), -(-HEADERS // len(some)))
 
 
 def _manifest(name: str, about: dict[str, str], job: work.Job, noted: list[dict[str, Any]]) -> Manifest:
@@ -191,18 +174,24 @@ def _manifest(name: str, about: dict[str, str], job: work.Job, noted: list[dict[
         for split, shard in mark["shards"].items():
             shards.setdefault(split, []).append(Shard(**{**shard, "row_groups": tuple(shard["row_groups"])}))
             labels.setdefault(split, Counter(dict.fromkeys(job.classes, 0))).update(mark["labels"].get(split, {}))
-    pixels = sum(mark["pixels"] for mark in noted) or 1
-    columns = range(job.shape[2])
-    means = [sum(mark["sums"][c] for mark in noted) / pixels for c in columns]
-    squares = [sum(mark["squares"][c] for mark in noted) / pixels for c in columns]
+    kind = job.build()
+    mean, std = [], []
+    for channel in range(kind.channels):
+        count, total, squares = (
+            sum(mark[key][channel] for mark in noted if mark[key]) for key in ("counts", "sums", "squares")
+        )
+        mean.append(total / (count or 1))
+        std.append(math.sqrt(max(squares / (count or 1) - mean[-1] ** 2, 0)))
     return Manifest(
         name=name,
-        kind="image",
-        shape=job.shape,
-        encoding=job.encoding,
+        kind=job.kind,
+        shape=kind.shape,
+        dtype=kind.dtype,
+        encoding=kind.encoding,
         splits={split: tuple(shards[split]) for split in work.SPLITS if split in shards},
-        mean=tuple(mean / 255 for mean in means),
-        std=tuple(math.sqrt(max(square - mean**2, 0)) / 255 for mean, square in zip(means, squares, strict=True)),
+        mean=tuple(value / kind.scale for value in mean),
+        std=tuple(value / kind.scale for value in std),
+        facts=kind.facts,
         classes=job.classes,
         label_counts={split: dict(labels[split]) for split in labels} if job.classes else {},
         quarantined=dict(sorted(reasons.items())),
@@ -213,7 +202,7 @@ def _manifest(name: str, about: dict[str, str], job: work.Job, noted: list[dict[
 def _gate(manifest: Manifest, noted: list[dict[str, Any]], destination: Path, max_bad_rate: float) -> None:
     """Refuse a corpus without good train samples, or with too many bad ones."""
     bad = sum(manifest.quarantined.values())
-    total = bad + sum(manifest.rows(split) for split in manifest.splits)
+    total = sum(mark["samples"] for mark in noted)
     lacking = "" if "train" in manifest.splits else "no good sample is left for the train split; "
     if not lacking and bad <= max_bad_rate * total:
         return
@@ -232,18 +221,7 @@ def _ignored(source: Source) -> dict[str, str]:
     return {"ignored": ", ".join(f"{n} files {suffix}" for suffix, n in sorted(counts.items()))} if counts else {}
 
 
-def _check(
-    size: Any, channels: Any, fit: str, store: str, holdout: float, max_bad_rate: float, group: Any, fragment: int
-) -> None:
-    sides = (size, size) if isinstance(size, int) else size
-    if sides is not None and (len(sides) != 2 or not all(images.MIN_SIDE <= side <= 4096 for side in sides)):
-        raise UserError(f"size is {size}; it must be {images.MIN_SIDE} to 4096 pixels, or (height, width)")
-    if channels not in (None, 1, 3):
-        raise UserError(f"channels is {channels}; it must be 1 or 3")
-    if fit not in get_args(images.Fit):
-        raise UserError(f"fit is {fit!r}; it must be {', '.join(get_args(images.Fit))}")
-    if store not in ("auto", "raw", "file"):
-        raise UserError(f"store is {store!r}; it must be auto, raw or file")
+def _check(holdout: float, max_bad_rate: float, group: int | None, fragment: int) -> None:
     if not 0 <= holdout < 1 or not 0 <= max_bad_rate <= 1:
         raise UserError(f"holdout is {holdout} and max_bad_rate {max_bad_rate}; they are fractions from 0 to 1")
     if fragment < 1 or (group is not None and group < 1):

@@ -83,7 +83,7 @@ def draw(folder: str | Path, path: str | Path, rows: int = 8, columns: int = 12)
 
     axes = left.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     for axis, (split, classes) in zip(axes, picked.items(), strict=True):
-        samples = read_rows(folder, split, np.concatenate([numbers for _, numbers in classes]))["image"]
+        samples = read_rows(folder, split, np.concatenate([numbers for _, numbers in classes]))["data"]
         _mosaic(axis, samples, classes, columns)
         axis.set_title(f"{split}, {facts['splits'][split]['rows']:,} samples", loc="left", fontsize=10, color=INK)
     brightness = {split: _brightness(folder, manifest, split) for split in picked}
@@ -154,7 +154,7 @@ def _brightness(folder: Path, manifest: Manifest, split: str) -> np.ndarray:
     """Mean pixel value in [0, 1] of up to 1,024 samples, evenly spread."""
     total = manifest.rows(split)
     numbers = np.unique(np.linspace(0, total - 1, min(total, 1024)).astype(int))
-    images = read_rows(folder, split, numbers)["image"]
+    images = read_rows(folder, split, numbers)["data"]
     return images.reshape(len(images), -1).mean(1) / 255
 
 

@@ -7,19 +7,22 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 
 from ..errors import UserError
 
 FILE = "manifest.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
-IMAGE_SCHEMA = pa.schema(
+SCHEMA = pa.schema(
     [
-        pa.field("id", pa.int64(), nullable=False),  # position in the sorted source; unique, stable, may have gaps
-        pa.field("image", pa.binary(), nullable=False),  # H x W x C uint8 bytes, or a PNG or JPEG file
+        pa.field("id", pa.int64(), nullable=False),  # from the position in the sorted source; unique, may have gaps
+        pa.field("data", pa.binary(), nullable=False),  # values in C order, or an encoded file: Manifest.encoding
+        pa.field("length", pa.int32(), nullable=False),  # valid entries along the first axis of the shape
         pa.field("label", pa.int32()),  # index into Manifest.classes; for evaluation only
         pa.field("group", pa.string()),  # what must stay on one side of a split, such as a person
+        pa.field("meta", pa.string()),  # whatever else the source said, as JSON; for evaluation only
         pa.field("source", pa.string()),  # where the sample came from
     ]
 )
@@ -41,12 +44,14 @@ class Manifest:
     """All that is known about a prepared corpus; equal inputs give equal manifests (no times, no hosts)."""
 
     name: str
-    kind: Literal["image"]
-    shape: tuple[int, int, int]  # height, width, channels of every sample
-    encoding: Literal["raw", "file"]  # `raw`: pixels; `file`: an encoded image of exactly `shape`
+    kind: str  # the data type, a module of `kinds/`
+    shape: tuple[int, ...]  # of every sample: height, width, channels; or time, channels; or tokens
+    encoding: Literal["raw", "file"]  # `raw`: values in C order; `file`: an encoded image of exactly `shape`
     splits: dict[str, tuple[Shard, ...]]  # `train`, and `test` where there is one
-    mean: tuple[float, ...]  # per channel of the train split, pixel values scaled to [0, 1]
+    mean: tuple[float, ...]  # per channel of the train split; pixels scaled to [0, 1], sound to [-1, 1]
     std: tuple[float, ...]
+    dtype: str = "uint8"  # of the values: a numpy name
+    facts: dict[str, Any] = field(default_factory=dict)  # the data type's own, such as a sampling rate
     classes: tuple[str, ...] = ()  # empty where there are no labels
     label_counts: dict[str, dict[str, int]] = field(default_factory=dict)  # split -> class -> rows
     quarantined: dict[str, int] = field(default_factory=dict)  # reason -> rows
@@ -62,6 +67,16 @@ class Manifest:
         if split not in self.splits:
             raise UserError(f"corpus {self.name!r} has no split {split!r}; it has {', '.join(sorted(self.splits))}")
         return self.splits[split]
+
+    @property
+    def channels(self) -> int:
+        """The last axis of a shape with more than one, else 1."""
+        return self.shape[-1] if len(self.shape) > 1 else 1
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a sample's values."""
+        return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
 
     @property
     def fingerprint(self) -> str:

@@ -7,44 +7,65 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import UserError
 from .manifest import Manifest
 
+COLUMNS = ["id", "data", "length"]
+"""What a training stream reads: neither labels nor groups."""
+
 
 def decode(table: pa.Table, manifest: Manifest) -> np.ndarray:
-    """The column `image` of a table as uint8 pixels, rows x height x width x channels.
+    """The column `data` of a table as an array: rows x the manifest's shape, of its dtype.
 
-    Raw pixels in one chunk are not copied, and the result is then read-only; in every other case it is allocated once.
+    Rows that are shorter along the first axis end in `padding(manifest)`. Full raw rows in one chunk are not copied,
+    and the result is then read-only; in every other case it is allocated once.
 
     Raises:
         UserError: a sample is not what the manifest says; its shard is damaged.
     """
-    height, width, channels = manifest.shape
-    chunks = [_values(chunk, manifest) for chunk in table.column("image").chunks if len(chunk)]
-    if manifest.encoding == "raw" and len(chunks) == 1:
-        data, offsets = chunks[0]
-        return _raw(data, offsets, manifest)
-    pixels = np.empty((table.num_rows, height, width, channels), np.uint8)
+    chunks = [_values(chunk, manifest) for chunk in table.column("data").chunks if len(chunk)]
+    raw = manifest.encoding == "raw"
+    if raw and len(chunks) == 1 and _all_full(chunks[0][1], manifest):
+        return _full(*chunks[0], manifest)
+    values = np.empty((table.num_rows, *manifest.shape), manifest.dtype)
     row = 0
     for data, offsets in chunks:
         count = len(offsets) - 1
-        if manifest.encoding == "raw":
-            pixels[row : row + count] = _raw(data, offsets, manifest)
+        if raw and _all_full(offsets, manifest):
+            values[row : row + count] = _full(data, offsets, manifest)
         else:
             for number in range(count):
-                pixels[row + number] = _file(data[offsets[number] : offsets[number + 1]], manifest)
+                one = data[offsets[number] : offsets[number + 1]]
+                if raw:
+                    _fill(values[row + number], one, manifest)
+                else:
+                    values[row + number] = _file(one, manifest)
         row += count
-    return pixels
+    return values
+
+
+def lengths(table: pa.Table) -> NDArray[np.int32]:
+    """Valid entries of each row along the first axis."""
+    found: NDArray[np.int32] = table.column("length").to_numpy()
+    return found
+
+
+def padding(manifest: Manifest) -> float:
+    """What fills up a short row: the data type's `pad` if its facts name one, NaN for floats, else 0."""
+    if "pad" in manifest.facts:
+        return int(manifest.facts["pad"])
+    return np.nan if np.issubdtype(np.dtype(manifest.dtype), np.floating) else 0
 
 
 def read_rows(folder: str | Path, split: str, rows: slice | Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
     """Some rows of a split, in the order asked for; only their row groups are read.
 
     Returns:
-        `id` int64 (rows), `image` uint8 (rows x height x width x channels), `label` int32 (rows; -1 where there is
-        none).
+        `id` int64 (rows), `data` (rows x the manifest's shape), `length` int32 (rows), `label` int32 (rows; -1 where
+        there is none).
 
     Raises:
         UserError: no such corpus or split, a row outside of it, or a damaged shard.
@@ -53,35 +74,49 @@ def read_rows(folder: str | Path, split: str, rows: slice | Sequence[int] | np.n
     manifest = Manifest.read(folder)
     wanted, total = _numbers(rows, manifest.rows(split)), 0
     ids, labels = np.empty(len(wanted), np.int64), np.empty(len(wanted), np.int32)
-    images = np.empty((len(wanted), *manifest.shape), np.uint8)
+    valid = np.empty(len(wanted), np.int32)
+    values = np.empty((len(wanted), *manifest.shape), manifest.dtype)
     for shard in manifest.shards(split):
         for group, size in enumerate(shard.row_groups):
             (here,) = np.nonzero((wanted >= total) & (wanted < total + size))
             if len(here):
                 table = _read_group(folder / shard.file, group).take(wanted[here] - total)
                 ids[here] = table.column("id").to_numpy()
+                valid[here] = lengths(table)
                 labels[here] = table.column("label").fill_null(-1).to_numpy()
-                images[here] = decode(table, manifest)
+                values[here] = decode(table, manifest)
             total += size
-    return {"id": ids, "image": images, "label": labels}
+    return {"id": ids, "data": values, "length": valid, "label": labels}
 
 
 def _values(chunk: pa.Array, manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
     """The bytes of a binary array's buffer, and the rows + 1 offsets into it; a slice keeps its parent's buffers."""
     if chunk.null_count:
-        raise UserError(f"corpus {manifest.name!r} has samples without an image; prepare it again")
+        raise UserError(f"corpus {manifest.name!r} has samples without data; prepare it again")
     _, offsets, data = chunk.buffers()
     width = np.int64 if pa.types.is_large_binary(chunk.type) else np.int32
     return np.frombuffer(data, np.uint8), np.frombuffer(offsets, width)[chunk.offset : chunk.offset + len(chunk) + 1]
 
 
-def _raw(data: np.ndarray, offsets: np.ndarray, manifest: Manifest) -> np.ndarray:
-    height, width, channels = manifest.shape
-    if not (np.diff(offsets) == height * width * channels).all():
+def _all_full(offsets: np.ndarray, manifest: Manifest) -> bool:
+    return bool((np.diff(offsets) == manifest.row_bytes).all())
+
+
+def _full(data: np.ndarray, offsets: np.ndarray, manifest: Manifest) -> np.ndarray:
+    part = data[offsets[0] : offsets[-1]]
+    return np.frombuffer(part, manifest.dtype).reshape(-1, *manifest.shape)
+
+
+def _fill(row: np.ndarray, data: np.ndarray, manifest: Manifest) -> None:
+    """Put the values of a short row at its front."""
+    step = manifest.row_bytes // manifest.shape[0]
+    valid, rest = divmod(len(data), step)
+    if rest or not 0 < valid <= manifest.shape[0] or manifest.kind == "image":
         raise UserError(
             f"corpus {manifest.name!r} has samples of another size than its manifest says; prepare it again"
         )
-    return data[offsets[0] : offsets[-1]].reshape(-1, height, width, channels)
+    row[:valid] = np.frombuffer(data.tobytes(), manifest.dtype).reshape(valid, *manifest.shape[1:])
+    row[valid:] = padding(manifest)
 
 
 def _file(data: np.ndarray, manifest: Manifest) -> np.ndarray:
@@ -99,7 +134,7 @@ def _file(data: np.ndarray, manifest: Manifest) -> np.ndarray:
 def _read_group(path: Path, group: int) -> pa.Table:
     try:
         with pq.ParquetFile(path) as parquet:
-            return parquet.read_row_group(group, columns=["id", "image", "label"], use_threads=False)
+            return parquet.read_row_group(group, columns=[*COLUMNS, "label"], use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path} is missing or damaged ({error}); prepare the corpus again") from None
 

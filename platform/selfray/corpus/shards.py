@@ -11,12 +11,12 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .manifest import IMAGE_SCHEMA
+from .manifest import SCHEMA
 
 # Nothing is compressed but the sources' names. Measured on one core, MB/s of pixels read from Parquet in the page
 # cache: none 4,600-6,800, lz4 2,100-2,800, zstd 920-1,170, for 18-33 % (lz4) and 28-43 % (zstd) less space; zstd
 # would take 24 us for a 96 x 96 photo, more than twice what a compiled augmentation of it takes.
-UNCOMPRESSED = {**dict.fromkeys(IMAGE_SCHEMA.names, "none"), "source": "zstd"}
+UNCOMPRESSED = {**dict.fromkeys(SCHEMA.names, "none"), "source": "zstd", "meta": "zstd"}
 
 
 @contextmanager

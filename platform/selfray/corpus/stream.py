@@ -21,7 +21,10 @@ from numpy.typing import NDArray
 from ..errors import UserError
 from .manifest import Manifest
 from .order import Order, Rows
-from .read import decode
+from .read import COLUMNS, decode, lengths
+
+Block = tuple[NDArray[np.int64], NDArray[Any], NDArray[np.int32]]
+"""Ids, samples and lengths of some steps."""
 
 BLOCK_BYTES = 16 * 2**20
 """Decoded bytes of a block on its way to a worker; Ray's default of 128 MiB doubles a worker's memory."""
@@ -40,7 +43,8 @@ class Batch:
     step: int
     epoch: int
     ids: NDArray[np.int64]
-    samples: NDArray[np.uint8]  # (batch of this worker, height, width, channels)
+    samples: NDArray[Any]  # (batch of this worker, *shape) of the corpus
+    lengths: NDArray[np.int32]  # valid entries of each sample along its first axis
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class Plan:
     @property
     def steps_per_block(self) -> int:
         """Steps whose decoded samples make up about `BLOCK_BYTES`."""
-        return max(1, BLOCK_BYTES // (self.per_step * int(np.prod(self.manifest.shape))))
+        return max(1, BLOCK_BYTES // (self.per_step * self.manifest.row_bytes))
 
     @cached_property
     def groups(self) -> tuple[list[tuple[str, int]], Rows]:
@@ -84,15 +88,15 @@ class Plan:
             by_file.setdefault(places[group][0], []).append(group)
         for file, groups in by_file.items():
             with pq.ParquetFile(Path(self.folder) / file) as shard:
-                table = shard.read_row_groups([places[g][1] for g in groups], columns=["id", "image"])
+                table = shard.read_row_groups([places[g][1] for g in groups], columns=COLUMNS)
             tables.append(table)
             for group in groups:
                 offsets[group] = offset
                 offset += starts[group + 1] - starts[group]
         return pa.concat_tables(tables).take(pa.array(offsets[of_row] + rows - starts[of_row]))
 
-    def blocks(self, first: int, last: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
-        """Ids and decoded samples of steps first ... last - 1, all in one window, some whole steps at a time."""
+    def blocks(self, first: int, last: int) -> Iterator[Block]:
+        """Ids, decoded samples and lengths of steps first ... last - 1, all in one window, some steps at a time."""
         epoch, step = divmod(first, self.order.steps)
         window, begin = divmod(step, self.order.window)
         rows = self.order.window_rows(epoch, window, self.order.lanes_of(self.rank, self.world))
@@ -100,7 +104,7 @@ class Plan:
         size = self.steps_per_block * self.per_step
         for start in range(0, len(table), size):
             part = table.slice(start, size)
-            yield part["id"].to_numpy(), decode(part, self.manifest)
+            yield part["id"].to_numpy(), decode(part, self.manifest), lengths(part)
 
     def spans(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """Steps first ... last - 1 cut where windows and epochs end."""
@@ -111,12 +115,11 @@ class Plan:
             yield first, stop
             first = stop
 
-    def batches(self, first: int, ids: NDArray[np.int64], samples: NDArray[np.uint8]) -> Iterator[Batch]:
+    def batches(self, first: int, block: Block) -> Iterator[Batch]:
         """The batches of a block whose first step is `first`."""
-        for i in range(0, len(ids), self.per_step):
+        for i in range(0, len(block[0]), self.per_step):
             step = first + i // self.per_step
-            end = i + self.per_step
-            yield Batch(step, step // self.order.steps, ids[i:end], samples[i:end])
+            yield Batch(step, step // self.order.steps, *(column[i : i + self.per_step] for column in block))
 
 
 def plan(folder: str | Path, batch: int, seed: int, lanes: int, split: str = "train") -> Plan:
@@ -136,9 +139,9 @@ def local(plan: Plan, first: int, last: int, stall_seconds: float = 120.0) -> It
 
     def produce() -> Iterator[Batch]:
         for begin, end in plan.spans(first, last):
-            for ids, samples in plan.blocks(begin, end):
-                yield from plan.batches(begin, ids, samples)
-                begin += len(ids) // plan.per_step
+            for block in plan.blocks(begin, end):
+                yield from plan.batches(begin, block)
+                begin += len(block[0]) // plan.per_step
 
     return _ahead(produce, stall_seconds, depth=2 * plan.steps_per_block)
 
@@ -181,13 +184,12 @@ def _open(plan: Plan, spans: list[tuple[int, int]]) -> tuple[Iterator[pa.Table],
     return tables, next(tables, None)
 
 
-def _columns(table: pa.Table, plan: Plan) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """Ids and samples of a table of decoded rows, without a copy."""
-    column = table["sample"].combine_chunks()
-    width = int(np.prod(plan.manifest.shape))
-    flat = np.frombuffer(column.buffers()[1], dtype=np.uint8)
-    samples = flat[column.offset * width : (column.offset + len(column)) * width]
-    return table["id"].to_numpy(), samples.reshape(len(column), *plan.manifest.shape)
+def _columns(table: pa.Table, plan: Plan) -> Block:
+    """Ids, samples and lengths of a table of decoded rows, without a copy."""
+    column, width = table["sample"].combine_chunks(), plan.manifest.row_bytes
+    flat = np.frombuffer(column.buffers()[1], np.uint8)[column.offset * width : (column.offset + len(column)) * width]
+    samples = flat.view(plan.manifest.dtype).reshape(len(column), *plan.manifest.shape)
+    return table["id"].to_numpy(), samples, lengths(table)
 
 
 _END = object()

@@ -5,20 +5,21 @@ import json
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from ..errors import UserError
-from . import images, sources
-from .images import BadImage
-from .manifest import IMAGE_SCHEMA
+from . import kinds, sources
+from .bad import BadSample
+from .kinds import Kind, Row
+from .manifest import SCHEMA
 from .shards import UNCOMPRESSED, ShardWriter, aside
 from .sources import Fragment, Sample
 from .sources.source import printable
 
-FORMAT = 1  # counts changes of this module that change the bytes of a shard: finished fragments are then redone
+FORMAT = 2  # counts changes of this module that change the bytes of a shard: finished fragments are then redone
 SPLITS = ("train", "val", "test")
 QUARANTINE = "quarantine"
 MARKS = ".prepare"  # folder of the marks of finished fragments
@@ -40,12 +41,16 @@ QUARANTINE_SCHEMA = pa.schema(
 class Job:
     """The settings that decide, with a fragment, every byte of its shards."""
 
-    shape: tuple[int, int, int]
-    encoding: Literal["raw", "file"]
-    fit: images.Fit
+    kind: str
+    settings: dict[str, Any]  # of the kind
+    settled: dict[str, Any]  # what the kind decided from the source
     holdout: float
     rows_per_group: int
     classes: tuple[str, ...]
+
+    def build(self) -> Kind:
+        """The kind, ready to encode one split of one fragment."""
+        return kinds.build(self.kind, self.settings, self.settled)
 
 
 def fingerprint(fragment: Fragment, job: Job) -> str:
@@ -76,10 +81,10 @@ def finished(destination: Path, index: int, expected: str) -> dict[str, Any] | N
 
 
 def run(fragment: Fragment, index: int, job: Job, destination: Path) -> dict[str, Any]:
-    """Decode, check, fit and write the samples of a fragment.
+    """Check, encode and write the samples of a fragment.
 
     Returns:
-        What the mark says: `rows` read, `shards` (split -> file, rows, bytes, sha256, row_groups), `pixels`, `sums`
+        What the mark says: `samples` read, `shards` (split -> file, rows, bytes, sha256, row_groups), `counts`, `sums`
         and `squares` of the train split per channel, `labels` (split -> class -> rows), `reasons` and `examples` of
         quarantined samples, and the `quarantine` file or None.
 
@@ -87,34 +92,46 @@ def run(fragment: Fragment, index: int, job: Job, destination: Path) -> dict[str
         UserError: the source has changed since it was listed.
     """
     name = f"{index:05d}.parquet"
-    totals = _Totals(job.shape[2])
+    totals = Totals()
     writers: dict[str, ShardWriter] = {}
+    encoders: dict[str, Kind] = {}
     bad = ShardWriter(destination, QUARANTINE, name, QUARANTINE_SCHEMA, job.rows_per_group, "zstd")
     labels = {label: number for number, label in enumerate(job.classes)}
+
+    def write(split: str, rows: list[Row]) -> None:
+        for row in rows:
+            if split not in writers:
+                writers[split] = ShardWriter(destination, split, name, SCHEMA, job.rows_per_group, UNCOMPRESSED)
+            number = None if row.label is None else labels[row.label]
+            writers[split].add(
+                {"id": row.id, "data": row.data, "length": row.length, "label": number, "group": row.group,
+                 "meta": row.meta, "source": printable(row.source)}
+            )  # fmt: skip
+            totals.add(split, encoders[split], row)
+
     try:
         for sample in sources.find(fragment.reader).read(fragment):
-            totals.rows += 1
+            totals.samples += 1
+            split = _split(fragment.split, sample, job.holdout)
+            if split not in encoders:
+                encoders[split] = job.build()
             try:
-                pixels, stored = _prepare(sample, job)
-            except BadImage as error:
+                if isinstance(sample.data, BadSample):
+                    raise sample.data
+                rows = encoders[split].encode(sample)
+            except BadSample as error:
                 bad.add(_quarantined(sample, error))
                 totals.quarantine(printable(sample.source), error)
                 continue
             if sample.label is not None and sample.label not in labels:
                 raise UserError(f"{sample.source} has the unknown label {sample.label!r}; the source has changed")
-            split = _split(fragment.split, sample, job.holdout)
-            if split not in writers:
-                writers[split] = ShardWriter(destination, split, name, IMAGE_SCHEMA, job.rows_per_group, UNCOMPRESSED)
-            number = None if sample.label is None else labels[sample.label]
-            writers[split].add(
-                {"id": sample.id, "image": stored, "label": number, "group": sample.group,
-                 "source": printable(sample.source)}
-            )  # fmt: skip
-            totals.add(split, pixels, sample.label)
-        if totals.rows != fragment.rows:
+            write(split, rows)
+        for split, encoder in encoders.items():
+            write(split, encoder.finish())
+        if totals.samples != fragment.rows:
             raise UserError(
                 f"the source has changed while it was read: {fragment.rows} samples were listed from number "
-                f"{fragment.first} on, {totals.rows} came; run it again"
+                f"{fragment.first} on, {totals.samples} came; run it again"
             )
         shards = {split: writers[split].publish() for split in sorted(writers)}
         quarantine = bad.publish() if bad.rows else None
@@ -127,24 +144,6 @@ def run(fragment: Fragment, index: int, job: Job, destination: Path) -> dict[str
     return noted
 
 
-def _prepare(sample: Sample, job: Job) -> tuple[np.ndarray, bytes]:
-    """The pixels of a sample in the corpus's shape, and the bytes to store."""
-    height, width, channels = job.shape
-    if isinstance(sample.image, BadImage):
-        raise sample.image
-    if isinstance(sample.image, np.ndarray):
-        pixels = images.fit(images.with_channels(sample.image, channels), height, width, job.fit)
-        return pixels, pixels.tobytes() if job.encoding == "raw" else images.encode(pixels)
-    # Twice the target keeps the quality of a full decode and is much faster for photos
-    pixels = images.fit(images.decode(sample.image, channels, smallest=2 * max(height, width)), height, width, job.fit)
-    if job.encoding == "raw":
-        return pixels, pixels.tobytes()
-    head = images.header(sample.image)
-    if head.is_exactly(job.shape):
-        return pixels, sample.image
-    return pixels, images.encode(pixels, "JPEG" if head.format == "JPEG" else "PNG")
-
-
 def _split(split: str, sample: Sample, holdout: float) -> str:
     """`test` for a fraction of the groups (of the samples without one), the same ones whatever the order."""
     if not holdout:
@@ -154,43 +153,57 @@ def _split(split: str, sample: Sample, holdout: float) -> str:
     return "test" if int.from_bytes(digest, "big") < holdout * 2**64 else split
 
 
-def _quarantined(sample: Sample, error: BadImage) -> dict[str, Any]:
-    data = sample.image if isinstance(sample.image, bytes) else b""
+def _quarantined(sample: Sample, error: BadSample) -> dict[str, Any]:
+    data = _bytes(sample.data)
     return {
         "id": sample.id,
         "source": printable(sample.source),
         "reason": error.reason,
         "detail": printable(error.detail),
         "size": len(data),
-        "bytes": data[:KEPT_BYTES],
+        "bytes": bytes(data[:KEPT_BYTES]),
     }
 
 
-class _Totals:
-    """Counts of a fragment; pixels are summed as integers, so that no order of adding changes the result."""
+def _bytes(data: Any) -> Any:
+    """What is kept of a sample for whoever looks into the quarantine."""
+    if isinstance(data, str):
+        return data.encode("utf-8", "surrogatepass")
+    if isinstance(data, np.ndarray):
+        return memoryview(np.ascontiguousarray(data)).cast("B")
+    return data if isinstance(data, bytes) else b""
 
-    def __init__(self, channels: int):
-        self.rows = self.pixels = 0
-        self.sums, self.squares = [0] * channels, [0] * channels
+
+class Totals:
+    """Counts of a fragment."""
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self.counts: list[int] = []
+        self.sums: list[float] = []
+        self.squares: list[float] = []
         self.labels: dict[str, Counter[str]] = {}
         self.reasons: Counter[str] = Counter()
         self.examples: dict[str, str] = {}
 
-    def add(self, split: str, pixels_HWC: np.ndarray, label: str | None) -> None:
-        if label is not None:
-            self.labels.setdefault(split, Counter())[label] += 1
-        if split != "train":
-            return
-        self.pixels += pixels_HWC.shape[0] * pixels_HWC.shape[1]
-        values = np.arange(256)
-        for channel in range(len(self.sums)):
-            counts = np.bincount(pixels_HWC[:, :, channel].ravel(), minlength=256)
-            self.sums[channel] += int(counts @ values)
-            self.squares[channel] += int(counts @ values**2)
+    def add(self, split: str, kind: Kind, row: Row) -> None:
+        """Count a row that was written."""
+        if row.label is not None:
+            self.labels.setdefault(split, Counter())[row.label] += 1
+        if split == "train":
+            counts, sums, squares = kind.moments(row.values)
+            self.counts, self.sums = _added(self.counts, counts), _added(self.sums, sums)
+            self.squares = _added(self.squares, squares)
 
-    def quarantine(self, source: str, error: BadImage) -> None:
+    def quarantine(self, source: str, error: BadSample) -> None:
+        """Count a sample that was not."""
         self.reasons[error.reason] += 1
         self.examples.setdefault(error.reason, f"{source} ({printable(error.detail)})")
 
     def noted(self) -> dict[str, Any]:
+        """What the fragment's mark says."""
         return vars(self)
+
+
+def _added(before: list[Any], more: list[Any]) -> list[Any]:
+    return [a + b for a, b in zip(before, more, strict=True)] if before else more

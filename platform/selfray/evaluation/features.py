@@ -39,7 +39,7 @@ def load(folder: str | Path, split: str, limit: int, seed: int = 0) -> Samples:
         if count >= limit:
             break
         with pq.ParquetFile(Path(folder) / file) as shard:
-            table = shard.read_row_group(group, columns=["id", "image", "label"]).slice(0, limit - count)
+            table = shard.read_row_group(group, columns=["id", "data", "length", "label"]).slice(0, limit - count)
         count += len(table)
         ids.append(table["id"].to_numpy())
         images.append(decode(table, manifest))

@@ -26,7 +26,7 @@ def encoder(part: Part, manifest: Manifest, size: tuple[int, int]) -> Encoder:
         raise UserError(
             f"encoder {part['name']!r} reads {kind.kind}, but corpus {manifest.name!r} holds {manifest.kind}"
         )
-    built = kind(manifest.shape[2], size, **options)
+    built = kind(manifest.channels, size, **options)
     built.set_statistics(manifest.mean, manifest.std)
     return built
 

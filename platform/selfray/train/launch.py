@@ -19,7 +19,7 @@ from .meter import Row
 Sink = Callable[[Row], None]
 POLL_SECONDS = 1.0
 ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
-"""A Ray worker trains in a thread, whose own glibc arena would map every large tensor anew; `keep_memory` cannot reach it."""
+"""A Ray worker trains in a thread; a glibc arena of its own would map every large tensor anew."""
 
 
 def pretrain(job: Job, sinks: Sequence[Sink] = ()) -> int:

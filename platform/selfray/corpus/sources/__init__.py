@@ -4,11 +4,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ... import discovery
+from ... import discovery, signature
 from ...errors import UserError
-from .source import Fragment, Sample, Source, list_files
+from .source import File, Fragment, Sample, Source, list_files
 
-__all__ = ["Fragment", "Sample", "Source", "find", "open_source"]
+__all__ = ["Fragment", "Sample", "Source", "find", "open_source", "reader_of", "reader_settings"]
 
 
 def find(name: str) -> type[Source]:
@@ -16,33 +16,45 @@ def find(name: str) -> type[Source]:
     return discovery.find(sys.modules[__name__], name, Source, without=("source",))
 
 
-def open_source(path: str | Path, **settings: Any) -> Source:
+def open_source(path: str | Path, kind: str | None = None, **settings: Any) -> Source:
     """The source at a path.
 
     Args:
-        settings: arguments of the reader's constructor, such as Parquet's `image_column`; None counts as not given.
+        kind: the data type that the files hold, where they could hold several.
+        settings: arguments of the reader's constructor, such as `label_column`; None counts as not given.
 
     Raises:
         UserError: nothing is there, no reader or more than one knows it, or the reader has no such setting.
     """
+    reader, files = reader_of(path, kind)
+    given = {key: value for key, value in settings.items() if value is not None}
+    if unknown := given.keys() - set(reader_settings(reader)):
+        raise UserError(f"{path} is read as {reader.supports}, which has no {' or '.join(sorted(unknown))}")
+    return reader(Path(path).resolve(), files, **given)
+
+
+def reader_of(path: str | Path, kind: str | None = None) -> tuple[type[Source], list[File]]:
+    """The one reader that knows what is at a path, and the files there; errors as of `open_source`."""
     path = Path(path)
     if not path.exists():
         raise UserError(f"no source at {path}: there is no such file or folder")
     files = list_files(path.resolve())
     readers = [find(name) for name in discovery.names(sys.modules[__name__], without=("source",))]
-    fitting = [reader for reader in readers if reader.accepts(files)]
+    fitting = [reader for reader in readers if reader.accepts(files, kind)]
     if not files:
         raise UserError(f"{path} is an empty folder")
     if not fitting:
         known = "; ".join(reader.supports for reader in readers)
-        raise UserError(f"{path} holds nothing that can be read; readable are: {known}")
+        what = f"no {kind} data" if kind else "nothing"
+        raise UserError(f"{path} holds {what} that can be read; readable are: {known}")
     if len(fitting) > 1:
         both = " and ".join(reader.supports for reader in fitting)
-        raise UserError(f"{path} looks like {both}; point at a folder that holds only one of them")
-    given = {key: value for key, value in settings.items() if value is not None}
-    try:
-        return fitting[0](path.resolve(), files, **given)
-    except TypeError as error:
-        if "unexpected keyword" not in str(error):
-            raise
-        raise UserError(f"{path} is read as {fitting[0].supports}, which has no {' or '.join(given)}") from None
+        raise UserError(
+            f"{path} looks like {both}; say which with kind, or point at a folder that holds only one of them"
+        )
+    return fitting[0], files
+
+
+def reader_settings(reader: type[Source]) -> list[str]:
+    """The names of a reader's settings."""
+    return list(signature.model(reader).model_fields)

@@ -10,7 +10,7 @@ from typing import BinaryIO
 import numpy as np
 
 from ...errors import UserError
-from ..images import BadImage
+from ..bad import BadSample
 from .source import File, Fragment, Sample, Source, pieces
 
 _LABELS = ("label", "class", "target", "y")
@@ -50,8 +50,8 @@ class Csv(Source):
         self._named = bool(classes)
 
     @staticmethod
-    def accepts(files: list[File]) -> bool:
-        return len(files) == 1 and files[0].suffix in (".csv", ".csv.gz")
+    def accepts(files: list[File], kind: str | None) -> bool:
+        return kind in (None, "image") and len(files) == 1 and files[0].suffix in (".csv", ".csv.gz")
 
     def used(self) -> set[str]:
         return {self._file.path}
@@ -90,15 +90,15 @@ def _label(line: bytes, column: int, columns: int) -> str | None:
     return fields[column].decode("utf-8", "replace").strip().strip('"') if len(fields) == columns else None
 
 
-def _pixels(line: bytes, column: int, side: int) -> np.ndarray | BadImage:
+def _pixels(line: bytes, column: int, side: int) -> np.ndarray | BadSample:
     fields = line.strip().split(b",")
     if len(fields) != side * side + 1:
-        return BadImage("undecodable", f"{len(fields)} columns instead of {side * side + 1}")
+        return BadSample("undecodable", f"{len(fields)} columns instead of {side * side + 1}")
     del fields[column]
     try:
         pixels = np.array([int(field) for field in fields])
     except ValueError as error:
-        return BadImage("undecodable", str(error))
+        return BadSample("undecodable", str(error))
     if pixels.min() < 0 or pixels.max() > 255:
-        return BadImage("undecodable", "pixel values outside 0 to 255")
+        return BadSample("undecodable", "pixel values outside 0 to 255")
     return pixels.astype(np.uint8).reshape(side, side)

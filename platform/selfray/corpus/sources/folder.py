@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...errors import UserError
-from ..images import BadImage
+from ..bad import BadSample
 from .source import File, Fragment, Sample, Source, pieces, printable, splits_of
 
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff"))
@@ -37,8 +37,8 @@ class Folder(Source):
         self.classes = tuple(sorted(classes)) if len(classes) > 1 else ()
 
     @staticmethod
-    def accepts(files: list[File]) -> bool:
-        return any(_is_image(file) for file in files)
+    def accepts(files: list[File], kind: str | None) -> bool:
+        return kind in (None, "image") and any(_is_image(file) for file in files)
 
     def used(self) -> set[str]:
         return {file.path for file in self._images}
@@ -68,11 +68,11 @@ def _is_image(file: File) -> bool:
     return file.suffix in SUFFIXES and not any(part.startswith(".") for part in file.path.split("/"))
 
 
-def _bytes(path: Path) -> bytes | BadImage:
+def _bytes(path: Path) -> bytes | BadSample:
     try:
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
-            return BadImage("too_large", f"a file of {size:,} bytes, more than {MAX_FILE_BYTES:,}")
+            return BadSample("too_large", f"a file of {size:,} bytes, more than {MAX_FILE_BYTES:,}")
         return path.read_bytes()
     except OSError as error:
-        return BadImage("unreadable", f"{type(error).__name__}: {error.strerror}")
+        return BadSample("unreadable", f"{type(error).__name__}: {error.strerror}")

@@ -10,7 +10,7 @@ from typing import BinaryIO
 import numpy as np
 
 from ...errors import UserError
-from ..images import BadImage
+from ..bad import BadSample
 from .source import File, Fragment, Sample, Source, pieces
 
 _IMAGES, _LABELS = "-images-idx3-ubyte", "-labels-idx1-ubyte"
@@ -37,8 +37,8 @@ class Idx(Source):
             raise UserError(f"{self.root} has label {max(numbers)}, but only {len(self.classes)} classes are named")
 
     @staticmethod
-    def accepts(files: list[File]) -> bool:
-        return any(_IMAGES in file.path for file in files)
+    def accepts(files: list[File], kind: str | None) -> bool:
+        return kind in (None, "image") and any(_IMAGES in file.path for file in files)
 
     def used(self) -> set[str]:
         return {file.path for file in (*self._images, *self._labels)}
@@ -63,20 +63,20 @@ class Idx(Source):
         where, path = fragment.where, fragment.where["images"][0]
         height, width = where["shape"]
         labels = _labels(Path(fragment.root, where["labels"][0]))[where["start"] :]
-        bad = BadImage("truncated", "the file ends before this image")
+        bad = BadSample("truncated", "the file ends before this image")
         with _open(Path(fragment.root, path)) as file:
             try:
                 file.seek(16 + where["start"] * height * width)
             except (OSError, EOFError, zlib.error) as error:
-                bad = BadImage("unreadable", f"{type(error).__name__}: {error}")
+                bad = BadSample("unreadable", f"{type(error).__name__}: {error}")
             for row in range(fragment.rows):
-                image: np.ndarray | BadImage = bad
+                image: np.ndarray | BadSample = bad
                 try:
                     data = file.read(height * width)
                     if len(data) == height * width:
                         image = np.frombuffer(data, np.uint8).reshape(height, width)
                 except (OSError, EOFError, zlib.error) as error:
-                    image = BadImage("unreadable", f"{type(error).__name__}: {error}")
+                    image = BadSample("unreadable", f"{type(error).__name__}: {error}")
                 source = f"{path}#{where['start'] + row}"
                 yield Sample(fragment.first + row, source, image, where["classes"][labels[row]])
 

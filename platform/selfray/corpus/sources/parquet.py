@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...errors import UserError
-from ..images import BadImage
+from ..bad import BadSample
 from .source import File, Fragment, Sample, Source, pieces, splits_of
 
 _IMAGES = ("image", "img", "picture", "photo", "jpg", "png", "bytes", "content")
@@ -27,17 +27,17 @@ class Parquet(Source):
     or folder name that starts with `train`, `test` or `validation` makes splits.
 
     Args:
-        image_column: the column of images; found by type and name if None.
+        data_column: the column of images; found by type and name if None.
         label_column: the column of labels; found by name if None.
     """
 
     supports = "Parquet files with a column of encoded images"
 
-    def __init__(self, path: Path, files: list[File], image_column: str | None = None, label_column: str | None = None):
+    def __init__(self, path: Path, files: list[File], data_column: str | None = None, label_column: str | None = None):
         super().__init__(path, files)
         self._parts = [file for file in files if _is_parquet(file)]
         schema = _footer(self.root, self._parts[0]).schema_arrow
-        self._image = _image_column(schema, image_column, self.root)
+        self._image = _data_column(schema, data_column, self.root)
         names = _class_names(schema)
         self._label = _label_column(schema, names, label_column, self.root)
         self._group = "group" if "group" in schema.names and _label_type(schema.field("group").type) else None
@@ -54,15 +54,15 @@ class Parquet(Source):
         self._splits = self._find_splits()
 
     @staticmethod
-    def accepts(files: list[File]) -> bool:
-        return any(_is_parquet(file) for file in files)
+    def accepts(files: list[File], kind: str | None) -> bool:
+        return kind in (None, "image") and any(_is_parquet(file) for file in files)
 
     def used(self) -> set[str]:
         return {file.path for file in self._parts}
 
     def fragments(self, rows: int) -> list[Fragment]:
         made, first = [], 0
-        columns = {"image": self._image, "label": self._label, "group": self._group}
+        columns = {"data": self._image, "label": self._label, "group": self._group}
         for split in ("train", "val", "test"):
             for file in self._parts:
                 if self._splits.get(file.path, "train") != split:
@@ -85,7 +85,7 @@ class Parquet(Source):
                 yield row
                 done += 1
         except (pa.ArrowException, OSError) as error:  # a damaged page takes the rest of the fragment with it
-            bad = BadImage("unreadable", f"{type(error).__name__}: {error}"[:300])
+            bad = BadSample("unreadable", f"{type(error).__name__}: {error}"[:300])
             for row_number in range(done, fragment.rows):
                 yield Sample(fragment.first + row_number, _address(fragment, row_number), bad)
 
@@ -155,7 +155,7 @@ def _cut(sizes: list[int], rows: int) -> Iterator[tuple[list[int], int, int]]:
 
 def _rows(fragment: Fragment) -> Iterator[Sample]:
     where, number = fragment.where, -fragment.where["skip"]
-    image, label, group = (where["columns"][key] for key in ("image", "label", "group"))
+    image, label, group = (where["columns"][key] for key in ("data", "label", "group"))
     with pq.ParquetFile(Path(fragment.root, where["file"][0]), pre_buffer=False) as parquet:
         names = [name for name in (image, label, group) if name]
         for batch in parquet.iter_batches(batch_size=64, row_groups=where["groups"], columns=names, use_threads=False):
@@ -178,10 +178,10 @@ def _address(fragment: Fragment, number: int) -> str:
     return f"{fragment.where['file'][0]}#{fragment.where['row'] + number}"
 
 
-def _image_bytes(value: Any) -> bytes | BadImage:
+def _image_bytes(value: Any) -> bytes | BadSample:
     if isinstance(value, dict):
         if value["bytes"] is None and value.get("path"):
-            return BadImage("empty", f"the row holds no bytes, only the path {value['path']}")
+            return BadSample("empty", f"the row holds no bytes, only the path {value['path']}")
         value = value["bytes"]
     return b"" if value is None else value
 
@@ -218,12 +218,12 @@ def _pick(candidates: list[str], preferred: tuple[str, ...]) -> list[str]:
     return [name for name in candidates if name.lower() in preferred] or candidates
 
 
-def _image_column(schema: pa.Schema, given: str | None, root: Path) -> str:
+def _data_column(schema: pa.Schema, given: str | None, root: Path) -> str:
     fitting = [field.name for field in schema if _image_type(field.type)]
     found = [given] if given is not None else _pick(fitting, _IMAGES)
     if len(found) != 1 or found[0] not in fitting:
         problem = f"no column {given!r} of images" if given is not None else f"{len(found)} columns could be the images"
-        raise UserError(f"{root} has {problem}; its columns are {_columns(schema)}; name one with --image-column")
+        raise UserError(f"{root} has {problem}; its columns are {_columns(schema)}; name one with data_column=NAME")
     return found[0]
 
 
@@ -232,7 +232,7 @@ def _label_column(schema: pa.Schema, names: dict[str, tuple[str, ...]], given: s
     found = [given] if given is not None else [n for n in fitting if n in names or n.lower() in _LABELS]
     if len(found) > 1 or any(name not in fitting for name in found):
         problem = f"no column {given!r} of labels" if given is not None else f"several labels ({', '.join(found)})"
-        raise UserError(f"{root} has {problem}; its columns are {_columns(schema)}; name one with --label-column")
+        raise UserError(f"{root} has {problem}; its columns are {_columns(schema)}; name one with label_column=NAME")
     return found[0] if found else None
 
 

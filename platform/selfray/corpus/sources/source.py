@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from ...errors import UserError
-from ..images import BadImage
+from ..bad import BadSample
 
 _SPLITS = {
     "train": "train",
@@ -40,13 +40,24 @@ class File(NamedTuple):
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample as it comes from the source; `image` is encoded bytes, uint8 pixels, or why there are none."""
+    """One sample as it comes from the source.
+
+    Args:
+        id: its number in the sorted source.
+        source: where it is, for people.
+        data: an encoded file, text, an array (uint8 pixels, or float32 time x channels with NaN where values are
+            missing), or why there is none.
+        label: its class's name.
+        group: what must stay on one side of a split, such as a person.
+        meta: whatever else the source says about it, as JSON; travels along and is never shown to an objective.
+    """
 
     id: int
     source: str
-    image: bytes | np.ndarray | BadImage
+    data: bytes | str | np.ndarray | BadSample
     label: str | None = None
     group: str | None = None
+    meta: str | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,9 @@ class Source:
 
     supports: ClassVar[str]  # completes "I can read ..."
 
+    kind: str = "image"
+    """The data type of its samples: a module of `kinds/`."""
+
     def __init__(self, path: Path, files: list[File]):
         self.path, self.files = path, files
         self.root = path.parent if path.is_file() else path  # what the files' paths are relative to
@@ -90,8 +104,8 @@ class Source:
         return self.path.name.split(".")[0] if self.path.is_file() else self.path.name
 
     @staticmethod
-    def accepts(files: list[File]) -> bool:
-        """Whether these files are of this format."""
+    def accepts(files: list[File], kind: str | None) -> bool:
+        """Whether these files are of this format and may hold the data type, if one is asked for."""
         raise NotImplementedError
 
     def fragments(self, rows: int) -> list[Fragment]:
@@ -100,7 +114,7 @@ class Source:
 
     @staticmethod
     def read(fragment: Fragment) -> Iterator[Sample]:
-        """The samples of a fragment, exactly `fragment.rows` of them; a damaged one carries its `BadImage`."""
+        """The samples of a fragment, exactly `fragment.rows` of them; a damaged one carries its `BadSample`."""
         raise NotImplementedError
 
     def used(self) -> set[str]:
