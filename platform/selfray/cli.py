@@ -35,6 +35,9 @@ def run_(
     overrides: Overrides = None,
     out: Out = None,
     fresh: Annotated[bool, typer.Option(help="Start anew: remove what an earlier run left in the folder.")] = False,
+    force: Annotated[
+        bool, typer.Option(help="Go on though the settings of the run were others.")
+    ] = False,
     quiet: Annotated[bool, typer.Option(help="Say only what went wrong.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -43,7 +46,7 @@ def run_(
 
     console = Console(stderr=as_json)
     try:
-        made = run(file, *(overrides or []), out=out, fresh=fresh, quiet=quiet or as_json, console=console)
+        made = run(file, *(overrides or []), out=out, fresh=fresh, force=force, quiet=quiet or as_json, console=console)
     except KeyboardInterrupt as interrupt:
         console.print(f"{str(interrupt) or 'interrupted'}; run the same command to resume", highlight=False)
         raise typer.Exit(130) from None
@@ -272,14 +275,14 @@ def fetch_(
 ) -> None:
     """Bring a known open corpus and prepare it."""
     from .corpus import catalogue
-    from .stages import _near
+    from .paths import near
 
     console = Console()
     about = catalogue.describe(name)
     with console.status(f"fetching {name} ..."):
         folder = catalogue.fetch(name, destination)
-    console.print(f"{_near(folder)}: {about['summary']}\nlicence: {about['licence']}", highlight=False)
-    console.print(f"next: selfray corpus inspect {_near(folder)}", highlight=False)
+    console.print(f"{near(folder)}: {about['summary']}\nlicence: {about['licence']}", highlight=False)
+    console.print(f"next: selfray corpus inspect {near(folder)}", highlight=False)
 
 
 @corpora.command("prepare")
@@ -287,12 +290,16 @@ def prepare_(
     source: Annotated[str, typer.Argument(metavar="SRC", help="Raw data: a folder or a file.")],
     destination: Annotated[Path, typer.Argument(metavar="DST", help="Folder of the prepared corpus.")],
     settings: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of the data type and its reader, such as size=96.")
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Of the data type and its reader: size=96."),
     ] = None,
     kind: Annotated[str | None, typer.Option(help="The data type, where SRC could be read as several.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the corpus; the folder's if left out.")] = None,
     holdout: Annotated[float, typer.Option(help="Share kept apart for evaluation.")] = 0.0,
     max_bad_rate: Annotated[float, typer.Option(help="Fail above this share of bad samples.")] = 0.01,
+    duplicates: Annotated[
+        Literal["ignore", "report", "drop", "drop_near"], typer.Option(help="What to do about copies.")
+    ] = "report",
     as_json: Json = False,
 ) -> None:
     """Check raw data and write it as shards with a manifest; bad samples go to a quarantine with the reason."""
@@ -313,6 +320,7 @@ def prepare_(
             name=name,
             holdout=holdout,
             max_bad_rate=max_bad_rate,
+            duplicates=duplicates,
             progress=lambda done, total: status.update(f"{done:,} of {total:,} samples"),
             **options,
         )
@@ -323,6 +331,7 @@ def prepare_(
     console.print(f"{destination}: {rows}; shape {' x '.join(map(str, manifest.shape))}", highlight=False)
     for reason, count in sorted(manifest.quarantined.items()):
         console.print(f"[yellow]quarantined[/] {count} {reason} -> {destination}/quarantine", highlight=False)
+    console.print(f"quality: {destination}/quality.html", highlight=False)
     console.print(f"next: selfray corpus inspect {destination}", highlight=False)
 
 

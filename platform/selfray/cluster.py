@@ -11,6 +11,15 @@ _NOTICES = {  # told by Ray at every start, about what is as it should be: logge
 }
 
 
+RECOVERY = {
+    "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "60",  # of a worker that hangs; 600 by default
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "30",  # what a stale view of lost nodes costs; 60 by default
+    "RAY_TRAIN_COLLECTIVE_TIMEOUT_S": "120",  # of Ray Train's own barriers; for ever by default
+    "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",  # 5 by default
+}
+"""What makes recovery fast; variables that are set already are left alone (docs/reliability.md)."""
+
+
 def start(cpus: int | None = None) -> None:
     """Connect to Ray, or start it here; nothing happens if this process is connected already.
 
@@ -21,6 +30,8 @@ def start(cpus: int | None = None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray Train polls its workers this often; at its default of 2 s every report and the end of a run wait for it
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+    for name, value in RECOVERY.items():
+        os.environ.setdefault(name, value)
     # Ray starts workers at nice 15: on a busy machine training would stand behind everything else
     os.environ.setdefault("RAY_worker_niceness", "0")
     import ray

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from . import export
+from .corpus import place
 from .corpus.manifest import Manifest
 from .corpus.read import decode
 from .errors import UserError
@@ -44,7 +45,7 @@ def embed(
     manifest, out = Manifest.read(corpus), Path(out).resolve()
     _check(model, manifest)
     tasks: list[dict[str, Any]] = [
-        {"file": shard.file, "rows": shard.rows, "corpus": str(Path(corpus).resolve()), "out": str(out)}
+        {"file": shard.file, "rows": shard.rows, "corpus": place.absolute(corpus), "out": str(out)}
         for shards in manifest.splits.values()
         for shard in shards
     ]
@@ -127,7 +128,7 @@ class _Embedder:
             ]
         )
         with (
-            pq.ParquetFile(Path(str(task["corpus"][0])) / file) as shard,
+            place.shard(str(task["corpus"][0]), file) as shard,
             pq.ParquetWriter(aside, schema) as writer,
         ):
             for part in shard.iter_batches(batch_size=BATCH):

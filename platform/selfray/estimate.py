@@ -10,6 +10,7 @@ from torch import Tensor
 from . import paths
 from .corpus import stream
 from .corpus.manifest import Manifest
+from .corpus.place import exists
 from .errors import UserError
 from .recipe import Recipe
 from .train import build, device
@@ -17,9 +18,9 @@ from .train.loop import divisible, total_steps
 from .views.random import sample_keys
 
 
-def folder_of(recipe: Recipe) -> Path:
+def folder_of(recipe: Recipe) -> str:
     """Where the recipe's corpus is, or will be."""
-    return Path(recipe.corpus.path or paths.corpora() / (recipe.corpus.fetch or recipe.name))
+    return recipe.corpus.path or str(paths.corpora() / (recipe.corpus.fetch or recipe.name))
 
 
 def estimate(recipe: Recipe) -> dict[str, Any]:
@@ -36,7 +37,7 @@ def estimate(recipe: Recipe) -> dict[str, Any]:
     folder = folder_of(recipe)
     if recipe.corpus.source and not Path(recipe.corpus.source).exists():
         raise UserError(f"corpus.source {recipe.corpus.source} does not exist")
-    if recipe.corpus.path is None and not (folder / "manifest.json").is_file():
+    if recipe.corpus.path is None and not exists(folder, "manifest.json"):
         return {
             "corpus": None,
             "note": f"the corpus is not in {folder} yet, so sizes are not known; `selfray run` brings it",
@@ -83,10 +84,14 @@ def _measured(objective: Any, settings: Any, manifest: Manifest, batch: int, pre
     seen = build.views(settings).make(objective.views, samples, sample_keys(torch.arange(2), 0, 0))
     views = {
         name: torch.empty(
-            *(batch if n == 2 and i == view.ndim - 4 else n for i, n in enumerate(view.shape)), device="meta"
+            *(batch if i == max(view.ndim - 4, 0) else n for i, n in enumerate(view.shape)),
+            dtype=view.dtype,
+            device="meta",
         )
         for name, view in seen.items()
     }
+    if build.asks_for_ids(objective):
+        views["ids"] = torch.empty(batch, dtype=torch.long, device="meta")
     kept: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:

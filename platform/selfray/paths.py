@@ -25,3 +25,11 @@ def runs() -> Path:
 def downloads() -> Path:
     """Packages that `corpus fetch` has downloaded: $XDG_CACHE_HOME/selfray, else ~/.cache/selfray."""
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")).resolve() / "selfray"
+
+
+def near(path: str | Path) -> str:
+    """A path as short as it can be said from here; an address as it is."""
+    if "://" in str(path):
+        return str(path)
+    relative = os.path.relpath(path)
+    return relative if not relative.startswith("../..") else str(path)

@@ -30,6 +30,9 @@ class Corpus(Stage):
     kind: str | None = Field(None, description="The data type of a source that could be read as several.")
     prepare: dict[str, Any] = Field({}, description="Settings of the data type, `selfray show image`, and its reader.")
     holdout: Fraction = Field(0.0, description="Share of the source kept apart for evaluation.")
+    duplicates: Literal["ignore", "report", "drop", "drop_near"] = Field(
+        "report", description="Exact and near duplicates of a source: counted, or taken out."
+    )
     max_bad_rate: Fraction = Field(0.01, description="Share of bad samples above which preparing fails.")
 
     @model_validator(mode="after")
@@ -44,7 +47,11 @@ class Checkpoints(Stage):
 
     every_steps: PositiveInt | None = Field(None, description="Save after so many steps.")
     every_minutes: Positive = Field(5.0, description="Save when so many minutes have passed since the last time.")
-    keep: PositiveInt = Field(2, description="Checkpoints to keep.")
+    keep: PositiveInt = Field(2, description="How many of the newest to keep.")
+    keep_every: PositiveInt | None = Field(None, description="Save and keep for ever every multiple of so many steps.")
+    keep_best: str | None = Field(None, description="Keep the lowest of a number, train/loss; -name: the highest.")
+    asynchronous: bool = Field(True, description="Write checkpoints while training goes on.")
+    storage: str | None = Field(None, description="Where to: s3://bucket/prefix or a path; the run's folder.")
 
 
 class Pretrain(Stage):
@@ -68,15 +75,20 @@ class Pretrain(Stage):
     threads: PositiveInt | None = Field(None, description="Torch threads of a worker; its share of the cores.")
     cpus_per_worker: Positive | None = Field(None, description="CPUs that Ray reserves for a worker.")
     lanes: PositiveInt = Field(8, description="A multiple of every number of workers to be used; fixes the order.")
+    min_workers: PositiveInt | None = Field(None, description="Go on with so few when nodes are lost; all by default.")
     max_failures: NonNegativeInt = Field(3, description="How often lost workers are replaced.")
     log_every: PositiveInt = Field(20, description="Steps between two points of the learning curves.")
     health_every: PositiveInt = Field(50, description="Steps between two looks at the embeddings.")
+    stall_seconds: Positive = Field(120.0, description="Give up when no data arrives for so long.")
+    trace: bool = Field(False, description="Note in trace/ which samples every worker consumed in every step.")
     checkpoint: Checkpoints = Field(default_factory=Checkpoints, description="When to save.")  # type: ignore[arg-type]
 
     @model_validator(mode="after")
     def _length(self) -> "Pretrain":
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("give either epochs or steps")
+        if self.min_workers is not None and self.min_workers > self.workers:
+            raise ValueError("min_workers is more than workers")
         return self
 
 
@@ -124,7 +136,10 @@ class Recipe(Stage):
         return self.model_dump(by_alias=True)
 
 
-HARMLESS = ("workers", "gpu", "threads", "cpus_per_worker", "max_failures", "log_every", "health_every", "checkpoint")
+HARMLESS = (
+    *("workers", "min_workers", "gpu", "threads", "cpus_per_worker", "max_failures"),
+    *("log_every", "health_every", "trace", "stall_seconds", "checkpoint"),
+)
 """Settings of `pretrain` that may change between a run and its continuation."""
 
 

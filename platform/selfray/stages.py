@@ -3,7 +3,6 @@
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -14,12 +13,13 @@ from typing import Any
 from rich.console import Console
 
 from . import paths
+from .corpus import place
 from .corpus.manifest import Manifest
 from .errors import UserError
 from .progress import Training, clock
 from .recipe import HARMLESS, Recipe, differences, flat, parse
 
-OWNED = ("checkpoints", "encoder", "evaluation", "stages", "ray", "embeddings")
+OWNED = ("checkpoints", "trace", "encoder", "evaluation", "stages", "ray", "embeddings")
 OWNED_FILES = ("recipe.yaml", "metrics.jsonl", "mlflow.json", "summary.json", "views.npz", "report.html")
 
 
@@ -30,6 +30,7 @@ class Pipeline:
         recipe: What to do.
         out: The run's folder; `runs/<name>` if left out.
         fresh: Throw away what an earlier run left there.
+        force: Go on with a run whose settings were others.
         console: Where to say what happens.
         quiet: Say only what went wrong.
     """
@@ -40,13 +41,14 @@ class Pipeline:
         out: str | Path | None = None,
         *,
         fresh: bool = False,
+        force: bool = False,
         console: Console | None = None,
         quiet: bool = False,
     ):
         self.recipe, self.quiet = recipe, quiet
         self.out = Path(out or paths.runs() / recipe.name).resolve()
         self.console = console or Console(stderr=True)
-        self.fresh = fresh
+        self.fresh, self.force = fresh, force
         self.tracker: Any = None
         self.warnings: list[str] = []
         self.results: dict[str, Any] = {}
@@ -65,7 +67,7 @@ class Pipeline:
             self._same_recipe()
             status = "FAILED"
             try:
-                self._say(f"[bold]{self.recipe.name}[/] -> {_near(self.out)}")
+                self._say(f"[bold]{self.recipe.name}[/] -> {paths.near(self.out)}")
                 self.folder = self._corpus()
                 self.manifest = Manifest.read(self.folder)
                 self._track()
@@ -88,10 +90,10 @@ class Pipeline:
 
     # The stages
 
-    def _corpus(self) -> Path:
+    def _corpus(self) -> place.Place:
         settings = self.recipe.corpus
         if settings.path:
-            folder = Path(settings.path)
+            folder: place.Place = settings.path
             Manifest.read(folder)
         elif settings.fetch:
             from .corpus import catalogue
@@ -108,6 +110,7 @@ class Pipeline:
                 kind=settings.kind,
                 holdout=settings.holdout,
                 max_bad_rate=settings.max_bad_rate,
+                duplicates=settings.duplicates,
                 **settings.prepare,
             )
         manifest = Manifest.read(folder)
@@ -142,7 +145,7 @@ class Pipeline:
             if earlier := self._step():
                 self._say(f"             continuing from step {earlier:,}")
 
-            job = Job(self.recipe, str(self.folder.resolve()), str(self.out))
+            job = Job(self.recipe, place.absolute(self.folder), str(self.out))
             steps = pretrain(job, [rows, self.tracker, shown, watch])
         seconds = time.monotonic() - begun
         self._export(steps)
@@ -188,7 +191,7 @@ class Pipeline:
         assert settings is not None
         out = Path(settings.out or self.out / "embeddings")
         rows = embed(self.out / "encoder", settings.corpus or self.folder, out, self.recipe.pretrain.gpu)
-        return {"rows": rows, "said": f"{rows:,} rows in {_near(out)}"}
+        return {"rows": rows, "said": f"{rows:,} rows in {paths.near(out)}"}
 
     # What surrounds them
 
@@ -228,14 +231,22 @@ class Pipeline:
             from omegaconf import OmegaConf
 
             earlier = parse(OmegaConf.to_container(OmegaConf.load(file)), str(file))  # type: ignore[arg-type]
-            if changed := differences(earlier, self.recipe):
+            changed = differences(earlier, self.recipe)
+            lines = "\n".join(f"  - {line}" for line in changed)
+            if changed and not self.force:
                 raise UserError(
-                    f"{_near(self.out)} holds a run with other settings; give --fresh to start anew there, or another "
-                    "--out:\n" + "\n".join(f"  - {line}" for line in changed)
+                    f"{paths.near(self.out)} holds a run with other settings; give --fresh to start anew there, "
+                    f"--force to go on with the new ones, or another --out:\n{lines}"
                 )
+            if changed:
+                self._say(f"  going on with other settings, as forced:\n{lines}")
         file.write_text(self.recipe.to_yaml(), encoding="utf-8")
 
     def _clear(self) -> None:
+        if self.recipe.pretrain.checkpoint.storage:
+            from .train.checkpoint import Checkpoints
+
+            Checkpoints.of(self.recipe.pretrain.checkpoint, self.out).clear()
         for name in OWNED:
             shutil.rmtree(self.out / name, ignore_errors=True)
         for name in OWNED_FILES:
@@ -249,7 +260,7 @@ class Pipeline:
     def _step(self) -> int:
         from .train.checkpoint import Checkpoints
 
-        newest = Checkpoints(self.out / "checkpoints").newest()
+        newest = Checkpoints.of(self.recipe.pretrain.checkpoint, self.out).newest()
         return int(newest.name.removeprefix("step_")) if newest else 0
 
     def _warn(self, shown: Training, sentence: str) -> None:
@@ -347,11 +358,7 @@ def _only_one(out: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UserError(f"another process is running in {_near(out)}; wait for it or give another --out") from None
+            raise UserError(
+                f"another process is running in {paths.near(out)}; wait for it or give another --out"
+            ) from None
         yield
-
-
-def _near(path: Path) -> str:
-    """A path as short as it can be said from here."""
-    relative = os.path.relpath(path)
-    return relative if not relative.startswith("../..") else str(path)

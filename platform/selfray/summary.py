@@ -9,8 +9,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from . import export
+from . import export, paths
 from .corpus.manifest import Manifest
+from .corpus.place import Place
 from .progress import clock
 from .recipe import Recipe
 
@@ -24,7 +25,7 @@ def export_encoder(run: Path, recipe: Recipe, manifest: Manifest, steps: int, re
 
     settings = recipe.pretrain
     encoder = build.objective(settings, manifest, recipe.seed).encoder
-    newest = Checkpoints(run / "checkpoints").newest()
+    newest = Checkpoints.of(settings.checkpoint, run).newest()
     if newest is None:
         raise RuntimeError(f"no checkpoint in {run}")
     prefix = "encoder."
@@ -57,7 +58,7 @@ def export_encoder(run: Path, recipe: Recipe, manifest: Manifest, steps: int, re
     export.save(run / "encoder", encoder, config, card)
 
 
-def write_views(file: Path, recipe: Recipe, corpus: Path, count: int = 8) -> None:
+def write_views(file: Path, recipe: Recipe, corpus: Place, count: int = 8) -> None:
     """Store some samples and what the objective saw of them, for the report."""
     import torch
 
@@ -80,7 +81,7 @@ def write_views(file: Path, recipe: Recipe, corpus: Path, count: int = 8) -> Non
     np.savez(file, sample=samples.numpy(), **pictures)
 
 
-def write(run: Path, recipe: Recipe, manifest: Manifest, corpus: Path, status: str, warnings: list[str]) -> None:
+def write(run: Path, recipe: Recipe, manifest: Manifest, corpus: Place, status: str, warnings: list[str]) -> None:
     """Write `summary.json`: the run in numbers."""
     import torch
 
@@ -159,18 +160,16 @@ def table(probes: list[dict[str, Any]]) -> Table:
 
 def show(console: Console, made: dict[str, Any]) -> None:
     """The end of a run on the terminal: results, where everything is, what to do next."""
-    from .stages import _near
-
     if made["probes"]:
         console.print(table(made["probes"]))
-    encoder = _near(Path(made["encoder"]))
+    encoder = paths.near(made["encoder"])
     console.print(f"done in {clock(made['seconds'])}", highlight=False)
     lines = [
-        ("report", _near(Path(made["report"]))),
+        ("report", paths.near(made["report"])),
         ("encoder", f'{encoder}   (python: selfray.load("{encoder}"))'),
         *([("model", made["model"])] if made["model"] else []),
         ("tracking", f"mlflow ui --backend-store-uri {made['tracking_uri']}"),
-        ("next", f"selfray embed {encoder} {_near(Path(made['corpus']))} embeddings"),
+        ("next", f"selfray embed {encoder} {paths.near(made['corpus'])} embeddings"),
     ]
     for name, value in lines:
         console.print(f"  {name:<9} {value}", highlight=False, soft_wrap=True)

@@ -13,6 +13,7 @@ def run(
     *overrides: str,
     out: str | Path | None = None,
     fresh: bool = False,
+    force: bool = False,
     quiet: bool = False,
     console: Console | None = None,
 ) -> dict[str, Any]:
@@ -23,6 +24,7 @@ def run(
         overrides: `key=value`, as on the command line.
         out: The run's folder; `runs/<name>` if left out.
         fresh: Throw away what an earlier run left there.
+        force: Go on with a run whose settings were others.
         quiet: Say only what went wrong.
         console: Where to say it.
 
@@ -32,7 +34,7 @@ def run(
     from .stages import Pipeline
 
     recipe = pipeline if isinstance(pipeline, Recipe) else load(pipeline, overrides)
-    return Pipeline(recipe, out, fresh=fresh, quiet=quiet, console=console).run()
+    return Pipeline(recipe, out, fresh=fresh, force=force, quiet=quiet, console=console).run()
 
 
 def check(pipeline: str | Path, *overrides: str) -> dict[str, Any]:

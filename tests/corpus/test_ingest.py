@@ -202,7 +202,7 @@ def test_bad_samples_are_kept_apart_with_their_reasons(digits_folder, tmp_path):
 def test_nothing_to_prepare_is_said_plainly(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text").mkdir()
-    (tmp_path / "text" / "a.txt").write_text("text")
+    (tmp_path / "text" / "a.unknown").write_text("text")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.png").write_bytes(b"text")
     with pytest.raises(UserError, match="no such file or folder"):

@@ -148,8 +148,8 @@ def test_a_second_compilation_would_be_noticed(recipe, fit, tmp_path, monkeypatc
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
     forward, calls = build.Step.forward, iter(range(1000))
 
-    def changing(self, samples, keys):
-        loss, scalars = forward(self, samples, keys)
+    def changing(self, *batch):
+        loss, scalars = forward(self, *batch)
         return loss * (1.0 + self.number), scalars
 
     def numbered(model, *arguments):
@@ -186,7 +186,7 @@ def test_reading_and_decoding_are_one_operator_that_ships_nothing_but_bytes(reci
         assert_lean(batch, plan.manifest.shape)
     (dataset,) = opened
     blocks = [ray.get(reference) for bundle in dataset.iter_internal_ref_bundles() for reference in bundle.block_refs]
-    assert sum(block.nbytes for block in blocks) == 3 * plan.per_step * (int(np.prod(plan.manifest.shape)) + 8)
+    assert sum(block.nbytes for block in blocks) == 3 * plan.per_step * (int(np.prod(plan.manifest.shape)) + 12)
     assert re.findall(r"Operator \d+ (\w+)", dataset.stats()) == ["ReadSelfrayStream"]
 
 

@@ -19,6 +19,12 @@ from selfray.train.loop import Interrupted
 SETTINGS = {
     "moco": {"name": "moco", "width": 16, "queue_size": 50, "momentum": 0.9},
     "simclr": {"name": "simclr", "width": 16, "temperature": 0.2},
+    "byol": {"name": "byol", "hidden": 32, "width": 16},
+    "barlow_twins": {"name": "barlow_twins", "hidden": 32, "width": 16},
+    "vicreg": {"name": "vicreg", "hidden": 32, "width": 16},
+    "dino": {"name": "dino", "prototypes": 64, "hidden": 32, "width": 16, "frozen": 0.4, "teacher_warmup": 0.5},
+    "swav": {"name": "swav", "prototypes": 24, "hidden": 32, "width": 16, "queue_size": 40, "frozen": 0.4},
+    "deepcluster": {"name": "deepcluster", "clusters": 10, "fit_samples": 300},
 }
 
 
@@ -111,8 +117,8 @@ def test_gradient_accumulation_of_an_uncoupled_loss_is_the_whole_batch():
 
     samples, keys = torch.rand(8, 3), torch.arange(8)
     whole, parts = Mean(), Mean()
-    loss, _ = _backward(whole, samples, keys, 1, torch.float32)
-    mean, scalars = _backward(parts, samples, keys, 4, torch.float32)
+    loss, _ = _backward(whole, (samples, keys), 1, torch.float32)
+    mean, scalars = _backward(parts, (samples, keys), 4, torch.float32)
     torch.testing.assert_close(parts.weight.grad, whole.weight.grad)
     torch.testing.assert_close(mean, loss)
     torch.testing.assert_close(scalars["half"], loss / 2)

@@ -86,6 +86,15 @@ def start(destination: Path, request: dict[str, Any], job: Job) -> None:
         path.write_text(json.dumps({"request": request, "job": asdict(job)}, sort_keys=True), encoding="utf-8")
 
 
+def write_files(destination: Path, files: dict[str, bytes]) -> None:
+    """Write what lies beside the manifest, where it is not there yet."""
+    for name, content in files.items():
+        path = destination / name
+        if not path.is_file() or path.read_bytes() != content:
+            with aside(path) as writing:
+                writing.write_bytes(content)
+
+
 def sweep(destination: Path, noted: list[dict[str, Any]]) -> None:
     """Remove what an earlier, unfinished run left that is no part of this corpus."""
     files = [file for mark in noted for file in (*mark["shards"].values(), mark["quarantine"]) if file]
@@ -98,5 +107,5 @@ def sweep(destination: Path, noted: list[dict[str, Any]]) -> None:
             (destination / folder).rmdir()
     marks = {mark(destination, index) for index in range(len(noted))}
     for path in (destination / MARKS).iterdir():
-        if path.name.endswith(".aside") or (path.stem.isdigit() and path not in marks):
+        if path.name.endswith(".aside") or (path.stem.isdigit() and path.with_suffix(".json") not in marks):
             path.unlink()

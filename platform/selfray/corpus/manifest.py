@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import UserError
+from . import place
 
 FILE = "manifest.json"
 SCHEMA_VERSION = 2
@@ -103,20 +104,19 @@ class Manifest:
         Raises:
             UserError: the folder is missing, was not prepared, or comes from another version of selfray.
         """
-        folder = Path(folder)
-        if not folder.is_dir():
+        if not place.is_remote(folder) and not Path(folder).is_dir():
             raise UserError(f"no corpus at {folder}: the folder does not exist")
-        if not (folder / FILE).is_file():
+        try:
+            raw: dict[str, Any] = json.loads(place.storage(place.absolute(folder)).read(FILE))
+        except FileNotFoundError:
             raise UserError(
                 f"{folder} is not a prepared corpus; run `selfray corpus prepare {folder} NEW_FOLDER` first"
-            )
-        try:
-            raw: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
+            ) from None
         except ValueError as error:
-            raise UserError(f"{folder / FILE} is damaged ({error}); prepare the corpus again") from None
+            raise UserError(f"{folder}/{FILE} is damaged ({error}); prepare the corpus again") from None
         if raw.get("schema_version") != SCHEMA_VERSION:
             raise UserError(
-                f"{folder / FILE} has schema version {raw.get('schema_version')}, this selfray reads {SCHEMA_VERSION}; "
+                f"{folder}/{FILE} has schema version {raw.get('schema_version')}, this selfray reads {SCHEMA_VERSION}; "
                 "prepare the corpus again"
             )
         shards = {

@@ -5,8 +5,8 @@ An epoch is laid out in three moves, each a keyed permutation that is computed, 
 1. The corpus is cut into chunks of `chunk` consecutive rows (a Parquet row group each, so that a read is a read of
    whole row groups). The chunks are permuted.
 2. The permuted rows are cut into `lanes` equal ranges. Step t takes `batch / lanes` rows from every lane, in lane
-   order, so the global batch of a step is the same set of samples, in the same order, for any number of workers that
-   divides the lanes: a worker owns consecutive lanes and reads only their chunks.
+   order, so the global batch of a step is the same set of samples, in the same order, for any number of workers up to
+   the number of lanes: a worker owns consecutive lanes and reads only their chunks.
 3. Within a lane, rows are permuted inside windows of `window` steps.
 
 The position in the data is one integer, the step. The last `rows mod batch` rows of an epoch's permuted order are
@@ -85,19 +85,99 @@ class Permutation:
 
 
 @dataclass(frozen=True)
-class Order:
+class Walk:
+    """Pass after pass over a corpus, chunk by chunk, the chunks in another order each time.
+
+    Args:
+        rows: Samples of the corpus.
+        chunk: Rows that stay together in a read.
+        seed: Another seed gives another order.
+    """
+
+    rows: int
+    chunk: int
+    seed: int
+
+    def row_at(self, number: int, places: Rows) -> Rows:
+        """The rows at places 0 ... rows - 1 of a pass."""
+        chunks = -(-self.rows // self.chunk)
+        permutation = Permutation(chunks, self.seed, number, 1)
+        missing = chunks * self.chunk - self.rows  # rows that the corpus's last chunk lacks
+        short = int(permutation.inverse(np.array([chunks - 1]))[0])  # where that chunk comes in this pass
+        shifted = places + np.where(places >= (short + 1) * self.chunk - missing, missing, 0)
+        place, within = np.divmod(shifted, self.chunk)
+        return permutation(place) * self.chunk + within
+
+
+class Layout:
+    """Steps, windows and lanes: all that a stream asks of an order, be it of one corpus or of several."""
+
+    batch: int
+    lanes: int
+    window: int
+
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch."""
+        raise NotImplementedError
+
+    @property
+    def per_lane(self) -> int:
+        """Samples that a lane gives to a step."""
+        return self.batch // self.lanes
+
+    @property
+    def windows(self) -> int:
+        """Windows of an epoch."""
+        return -(-self.steps // self.window)
+
+    def steps_in(self, window: int) -> int:
+        """Steps of a window; an epoch's last one may be shorter."""
+        return min(self.window, self.steps - window * self.window)
+
+    def lanes_of(self, rank: int, world: int) -> range:
+        """The consecutive lanes of a worker; the first workers have one more where the division leaves a rest.
+
+        Raises:
+            UserError: there are more workers than lanes.
+        """
+        if world > self.lanes:
+            raise UserError(f"workers {world} are more than lanes {self.lanes}; set lanes to {world} or more")
+        share, rest = divmod(self.lanes, world)
+        first = rank * share + min(rank, rest)
+        return range(first, first + share + (rank < rest))
+
+    def window_samples(self, epoch: int, window: int, lanes: range) -> tuple[Rows, Rows]:
+        """Which corpus, by its place in the list, and which row of it, each as (steps, lanes x per_lane)."""
+        raise NotImplementedError
+
+
+def check_batch(batch: int, lanes: int, rows: int, limit: int | None) -> None:
+    """Raise a UserError unless a corpus of `rows` samples fills a batch that lanes can share equally."""
+    if batch > rows:
+        raise UserError(f"batch is {batch} but the corpus has only {rows} samples; lower batch")
+    if limit is not None and batch > limit:
+        raise UserError(f"max_samples is {limit}, less than one batch of {batch}; raise max_samples or lower batch")
+    if batch % lanes:
+        raise UserError(f"batch {batch} is not a multiple of lanes {lanes}; change one of them")
+
+
+@dataclass(frozen=True)
+class Order(Layout):
     """The order of a corpus of `rows` samples in global batches of `batch`.
 
     Args:
         rows: Samples of the corpus.
         batch: Samples of a step over all workers.
         seed: Another seed gives another order.
-        lanes: Parallel sequences that make up the order; a multiple of every number of workers to be used.
+        lanes: Parallel sequences that make up the order; at least the number of workers.
         chunk: Rows that stay together in a read.
         window: Steps within which a lane's rows are mixed.
+        limit: Samples after which an epoch ends. Epochs then are consecutive parts of a pass over the corpus, so
+            that they share no sample until the pass is over.
 
     Raises:
-        UserError: a batch is larger than the corpus, or not a multiple of `lanes`.
+        UserError: a batch is larger than the corpus or the limit, or not a multiple of `lanes`.
     """
 
     rows: int
@@ -106,53 +186,30 @@ class Order:
     lanes: int = 8
     chunk: int = 256
     window: int = 64
+    limit: int | None = None
 
     def __post_init__(self) -> None:
-        if self.batch > self.rows:
-            raise UserError(f"batch is {self.batch} but the corpus has only {self.rows} samples; lower batch")
-        if self.batch % self.lanes:
-            raise UserError(f"batch {self.batch} is not a multiple of lanes {self.lanes}; change one of them")
+        check_batch(self.batch, self.lanes, self.rows, self.limit)
 
     @property
     def steps(self) -> int:
         """Steps of an epoch."""
-        return self.rows // self.batch
-
-    @property
-    def per_lane(self) -> int:
-        """Rows that a lane gives to a step."""
-        return self.batch // self.lanes
-
-    @property
-    def windows(self) -> int:
-        """Windows of an epoch."""
-        return -(-self.steps // self.window)
-
-    def lanes_of(self, rank: int, world: int) -> range:
-        """The lanes of a worker."""
-        if self.lanes % world:
-            raise UserError(f"workers {world} does not divide lanes {self.lanes}; set lanes to a multiple of {world}")
-        share = self.lanes // world
-        return range(rank * share, (rank + 1) * share)
+        return (self.rows if self.limit is None else min(self.rows, self.limit)) // self.batch
 
     def window_rows(self, epoch: int, window: int, lanes: range) -> Rows:
         """The rows of the corpus that the given lanes feed to a window's steps: (steps, lanes x per_lane)."""
-        first = window * self.window
-        steps = min(self.window, self.steps - first)
-        length = steps * self.per_lane
+        size = self.steps * self.batch
+        number, part = divmod(epoch, self.rows // size)
+        steps, lane_size = self.steps_in(window), self.steps * self.per_lane
+        length, first = steps * self.per_lane, part * size + window * self.window * self.per_lane
+        walk = Walk(self.rows, self.chunk, self.seed)
         columns = []
         for lane in lanes:
             inside = Permutation(length, self.seed, epoch, 2, lane, window)(np.arange(length, dtype=np.int64))
-            flat = lane * self.steps * self.per_lane + first * self.per_lane + inside
-            columns.append(self._row_at(epoch, flat).reshape(steps, self.per_lane))
+            columns.append(walk.row_at(number, first + lane * lane_size + inside).reshape(steps, self.per_lane))
         return np.concatenate(columns, axis=1)
 
-    def _row_at(self, epoch: int, flat: Rows) -> Rows:
-        """The row at places of the epoch's permuted-chunk order."""
-        chunks = -(-self.rows // self.chunk)
-        permutation = Permutation(chunks, self.seed, epoch, 1)
-        missing = chunks * self.chunk - self.rows  # rows that the corpus's last chunk lacks
-        short = int(permutation.inverse(np.array([chunks - 1]))[0])  # where that chunk comes in this epoch
-        shifted = flat + np.where(flat >= (short + 1) * self.chunk - missing, missing, 0)
-        place, within = np.divmod(shifted, self.chunk)
-        return permutation(place) * self.chunk + within
+    def window_samples(self, epoch: int, window: int, lanes: range) -> tuple[Rows, Rows]:
+        """The rows of `window_rows`, all of corpus 0."""
+        rows = self.window_rows(epoch, window, lanes)
+        return np.zeros_like(rows), rows

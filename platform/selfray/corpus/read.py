@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import UserError
+from . import place
 from .manifest import Manifest
 
 COLUMNS = ["id", "data", "length"]
@@ -70,7 +70,6 @@ def read_rows(folder: str | Path, split: str, rows: slice | Sequence[int] | np.n
     Raises:
         UserError: no such corpus or split, a row outside of it, or a damaged shard.
     """
-    folder = Path(folder)
     manifest = Manifest.read(folder)
     wanted, total = _numbers(rows, manifest.rows(split)), 0
     ids, labels = np.empty(len(wanted), np.int64), np.empty(len(wanted), np.int32)
@@ -80,7 +79,7 @@ def read_rows(folder: str | Path, split: str, rows: slice | Sequence[int] | np.n
         for group, size in enumerate(shard.row_groups):
             (here,) = np.nonzero((wanted >= total) & (wanted < total + size))
             if len(here):
-                table = _read_group(folder / shard.file, group).take(wanted[here] - total)
+                table = _read_group(folder, shard.file, group).take(wanted[here] - total)
                 ids[here] = table.column("id").to_numpy()
                 valid[here] = lengths(table)
                 labels[here] = table.column("label").fill_null(-1).to_numpy()
@@ -131,12 +130,9 @@ def _file(data: np.ndarray, manifest: Manifest) -> np.ndarray:
     raise UserError(f"corpus {manifest.name!r} has a damaged sample ({problem}); prepare it again")
 
 
-def _read_group(path: Path, group: int) -> pa.Table:
-    try:
-        with pq.ParquetFile(path) as parquet:
-            return parquet.read_row_group(group, columns=[*COLUMNS, "label"], use_threads=False)
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{path} is missing or damaged ({error}); prepare the corpus again") from None
+def _read_group(folder: place.Place, file: str, group: int) -> pa.Table:
+    with place.shard(folder, file) as parquet:
+        return parquet.read_row_group(group, columns=[*COLUMNS, "label"], use_threads=False)
 
 
 def _numbers(rows: slice | Sequence[int] | np.ndarray, total: int) -> np.ndarray:

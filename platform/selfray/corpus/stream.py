@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from . import place
 from .manifest import Manifest
 from .order import Order, Rows
 from .read import COLUMNS, decode, lengths
@@ -87,7 +87,7 @@ class Plan:
         for group in np.unique(of_row).tolist():
             by_file.setdefault(places[group][0], []).append(group)
         for file, groups in by_file.items():
-            with pq.ParquetFile(Path(self.folder) / file) as shard:
+            with place.shard(self.folder, file) as shard:
                 table = shard.read_row_groups([places[g][1] for g in groups], columns=COLUMNS)
             tables.append(table)
             for group in groups:
@@ -117,9 +117,10 @@ class Plan:
 
     def batches(self, first: int, block: Block) -> Iterator[Batch]:
         """The batches of a block whose first step is `first`."""
-        for i in range(0, len(block[0]), self.per_step):
-            step = first + i // self.per_step
-            yield Batch(step, step // self.order.steps, *(column[i : i + self.per_step] for column in block))
+        ids, samples, valid = block
+        for i in range(0, len(ids), self.per_step):
+            step, own = first + i // self.per_step, slice(i, i + self.per_step)
+            yield Batch(step, step // self.order.steps, ids[own], samples[own], valid[own])
 
 
 def plan(folder: str | Path, batch: int, seed: int, lanes: int, split: str = "train") -> Plan:
@@ -192,6 +193,14 @@ def _columns(table: pa.Table, plan: Plan) -> Block:
     return table["id"].to_numpy(), samples, lengths(table)
 
 
+def _own(error: BaseException) -> BaseException:
+    """What a Ray task raised, without Ray's wrapping, where it was meant for the user."""
+    inner: BaseException | None = error
+    while inner is not None and not isinstance(inner, UserError):
+        inner = getattr(inner, "cause", None) or inner.__cause__
+    return inner or error
+
+
 _END = object()
 
 
@@ -231,7 +240,7 @@ def _ahead(produce: Callable[[], Iterator[Batch]], stall_seconds: float, depth: 
             if item is _END:
                 return
             if isinstance(item, BaseException):
-                raise item
+                raise _own(item)
             yield item
     finally:
         stopped.set()

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import UserError
-from . import kinds, sources
+from . import duplicates, kinds, sources
 from .bad import BadSample
 from .kinds import Kind, Row
 from .manifest import SCHEMA
@@ -19,11 +19,12 @@ from .shards import UNCOMPRESSED, ShardWriter, aside
 from .sources import Fragment, Sample
 from .sources.source import printable
 
-FORMAT = 2  # counts changes of this module that change the bytes of a shard: finished fragments are then redone
+FORMAT = 3  # counts changes of this module that change the bytes of a shard: finished fragments are then redone
 SPLITS = ("train", "val", "test")
 QUARANTINE = "quarantine"
 MARKS = ".prepare"  # folder of the marks of finished fragments
 KEPT_BYTES = 64 << 10  # of a quarantined sample
+SIGNED_AT_ONCE = 4096  # rows of a row group of signatures
 
 QUARANTINE_SCHEMA = pa.schema(
     [
@@ -64,6 +65,11 @@ def mark(destination: Path, index: int) -> Path:
     return destination / MARKS / f"{index:05d}.json"
 
 
+def signatures(destination: Path, index: int) -> Path:
+    """Where a finished fragment's bytes for finding duplicates are."""
+    return destination / MARKS / f"{index:05d}.parquet"
+
+
 def finished(destination: Path, index: int, expected: str) -> dict[str, Any] | None:
     """What an earlier run noted about a fragment, if it was the same fragment and its files are still there."""
     try:
@@ -71,6 +77,8 @@ def finished(destination: Path, index: int, expected: str) -> dict[str, Any] | N
     except (OSError, ValueError):
         return None
     if noted.get("fingerprint") != expected:
+        return None
+    if noted["shards"] and not signatures(destination, index).is_file():
         return None
     files = [*noted["shards"].values(), *([noted["quarantine"]] if noted["quarantine"] else [])]
     for file in files:
@@ -97,6 +105,7 @@ def run(fragment: Fragment, index: int, job: Job, destination: Path) -> dict[str
     encoders: dict[str, Kind] = {}
     bad = ShardWriter(destination, QUARANTINE, name, QUARANTINE_SCHEMA, job.rows_per_group, "zstd")
     labels = {label: number for number, label in enumerate(job.classes)}
+    signed = ShardWriter(destination, MARKS, name, duplicates.SCHEMA, SIGNED_AT_ONCE, "zstd")
 
     def write(split: str, rows: list[Row]) -> None:
         for row in rows:
@@ -107,7 +116,10 @@ def run(fragment: Fragment, index: int, job: Job, destination: Path) -> dict[str
                 {"id": row.id, "data": row.data, "length": row.length, "label": number, "group": row.group,
                  "meta": row.meta, "source": printable(row.source)}
             )  # fmt: skip
-            totals.add(split, encoders[split], row)
+            totals.add(split, encoders[split], row.values, row.label)
+            near, look = encoders[split].near(row.values)
+            exact = duplicates.exact(row.data)
+            signed.add({"id": row.id, "split": split, "exact": exact, "near": near, "look": look})
 
     try:
         for sample in sources.find(fragment.reader).read(fragment):
@@ -135,8 +147,10 @@ def run(fragment: Fragment, index: int, job: Job, destination: Path) -> dict[str
             )
         shards = {split: writers[split].publish() for split in sorted(writers)}
         quarantine = bad.publish() if bad.rows else None
+        if signed.rows:
+            signed.publish()
     finally:
-        for writer in (*writers.values(), bad):
+        for writer in (*writers.values(), bad, signed):
             writer.abandon()
     noted = {"fingerprint": fingerprint(fragment, job), "shards": shards, "quarantine": quarantine, **totals.noted()}
     with aside(mark(destination, index)) as path:
@@ -170,7 +184,7 @@ def _bytes(data: Any) -> Any:
     if isinstance(data, str):
         return data.encode("utf-8", "surrogatepass")
     if isinstance(data, np.ndarray):
-        return memoryview(np.ascontiguousarray(data)).cast("B")
+        return data.tobytes()
     return data if isinstance(data, bytes) else b""
 
 
@@ -186,12 +200,12 @@ class Totals:
         self.reasons: Counter[str] = Counter()
         self.examples: dict[str, str] = {}
 
-    def add(self, split: str, kind: Kind, row: Row) -> None:
+    def add(self, split: str, kind: Kind, values: np.ndarray, label: str | None) -> None:
         """Count a row that was written."""
-        if row.label is not None:
-            self.labels.setdefault(split, Counter())[row.label] += 1
+        if label is not None:
+            self.labels.setdefault(split, Counter())[label] += 1
         if split == "train":
-            counts, sums, squares = kind.moments(row.values)
+            counts, sums, squares = kind.moments(values)
             self.counts, self.sums = _added(self.counts, counts), _added(self.sums, sums)
             self.squares = _added(self.squares, squares)
 

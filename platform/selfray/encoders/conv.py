@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from ..bounds import PositiveInt
+from ..parts.sobel import CHANNELS, sobel
 from .encoder import Encoder
 
 
@@ -14,13 +15,21 @@ class Conv(Encoder):
     Args:
         width: Width of the last stage and of a feature vector.
         stages: How often the resolution halves.
+        sobel: Look at edges instead of colours, as DeepCluster does.
     """
 
-    def __init__(self, channels: int, size: tuple[int, int], width: PositiveInt = 128, stages: PositiveInt = 2):
+    def __init__(
+        self,
+        channels: int,
+        size: tuple[int, int],
+        width: PositiveInt = 128,
+        stages: PositiveInt = 2,
+        sobel: bool = False,
+    ):
         super().__init__(channels, size)
-        self.width, self.stride = width, 2**stages
+        self.width, self.stride, self.sobel = width, 2**stages, sobel
         first = max(1, width >> stages)
-        layers, before = [_block(channels, first, 1)], first
+        layers, before = [_block(CHANNELS if sobel else channels, first, 1)], first
         for stage in range(1, stages + 1):
             after = width if stage == stages else first << stage
             layers += [_block(before, after, 2), _block(after, after, 1)]
@@ -29,7 +38,8 @@ class Conv(Encoder):
 
     def forward(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         """(batch, channels, height, width) in [0, 1] -> (batch, positions, width)."""
-        return self.layers(self.normalise(inputs)).flatten(2).transpose(1, 2)
+        images = self.normalise(inputs)
+        return self.layers(sobel(images) if self.sobel else images).flatten(2).transpose(1, 2)
 
 
 def _block(before: int, after: int, stride: int) -> nn.Sequential:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from ..errors import UserError
+
 
 class Encoder(nn.Module):
     """Maps a batch of samples to features, and features to one vector a sample.
@@ -23,6 +25,12 @@ class Encoder(nn.Module):
 
     stride: int
     """Input samples (for images pixels, along one side) for each position."""
+
+    extra: ClassVar[int] = 0
+    """Features in front of those of the positions, such as a class token."""
+
+    keeps: ClassVar[bool] = False
+    """Whether `forward` takes `keep` and `mask`."""
 
     mean: Tensor
     std: Tensor
@@ -42,14 +50,33 @@ class Encoder(nn.Module):
         """Images in [0, 1], (batch, channels, height, width), to mean 0 and deviation 1 over the corpus."""
         return (images - self.mean.view(1, -1, 1, 1)) / self.std.view(1, -1, 1, 1)
 
-    def forward(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Features of every position: (batch, positions, width).
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Positions along each side of an input of the encoder's own size; their product is their number."""
+        return tuple(-(-side // self.stride) for side in self.size)
+
+    def forward(self, inputs: Tensor, mask: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
+        """Features of every position: (batch, extra + positions, width).
+
+        A family that sets `keeps` computes the features of some positions from these alone. Others leave `keep` out
+        of their signature, and objectives that need it refuse them when they are made (`needs_keep`).
 
         Args:
             inputs: For images (batch, channels, height, width) in [0, 1].
-            mask: (batch, positions), true at positions to hide, where the family supports it.
+            mask: bool, (batch, positions), true at positions whose content no position may see; what is returned for
+                them means nothing. With `keep`, (batch, kept).
+            keep: int64, (batch, kept), the numbers of the positions that enter the network at all; the result is
+                (batch, extra + kept, width), in this order.
         """
         raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+    def needs_keep(self, objective: str) -> None:
+        """Raise a UserError unless this family can run on some positions only, as that objective asks."""
+        if not self.keeps:
+            raise UserError(
+                f"objective {objective!r} shows the encoder some of its positions only, which encoder "
+                f"{type(self).__module__.rpartition('.')[2]!r} cannot do; use encoder.name=vit"
+            )
 
     def pool(self, features: Tensor) -> Tensor:
         """One vector a sample: (batch, positions, width) -> (batch, width)."""

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..corpus import place
 from ..corpus.manifest import Manifest
 from ..corpus.order import mix
 from ..corpus.read import decode
@@ -38,7 +38,7 @@ def load(folder: str | Path, split: str, limit: int, seed: int = 0) -> Samples:
     for file, group, _ in places:
         if count >= limit:
             break
-        with pq.ParquetFile(Path(folder) / file) as shard:
+        with place.shard(folder, file) as shard:
             table = shard.read_row_group(group, columns=["id", "data", "length", "label"]).slice(0, limit - count)
         count += len(table)
         ids.append(table["id"].to_numpy())

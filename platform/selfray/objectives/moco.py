@@ -9,7 +9,7 @@ from ..bounds import Fraction, NonNegativeInt, Positive, PositiveInt
 from ..encoders.encoder import Encoder
 from ..parts.heads import mlp
 from ..parts.losses import info_nce_in_batch, info_nce_with_queue, unit
-from ..parts.momentum import Momentum, cosine_momentum
+from ..parts.momentum import Embed, Momentum, cosine_momentum
 from ..parts.queue import Queue
 from ..train.distributed import shuffle, unshuffle
 from .objective import Objective
@@ -67,7 +67,7 @@ class MoCo(Objective):
             "mlp3": lambda: mlp([encoder.width, inner, inner, width], last_norm=True),
         }[projector]()
         self.predictor = mlp([width, inner, width], last_norm=True) if predictor else nn.Identity()
-        self.key_encoder, self.key_projector = Momentum(_Embed(encoder)), Momentum(self.projector)
+        self.key_encoder, self.key_projector = Momentum(Embed(encoder)), Momentum(self.projector)
         self.queue = Queue(queue_size, width) if queue_size else None
         self._fresh_keys: list[Tensor] = []
 
@@ -115,14 +115,3 @@ class MoCo(Objective):
         momentum = cosine_momentum(self.momentum, self.momentum_end, progress)
         self.key_encoder.follow(self.encoder, momentum)
         self.key_projector.follow(self.projector, momentum)
-
-
-class _Embed(nn.Module):
-    """An encoder whose forward pass is its embedding."""
-
-    def __init__(self, encoder: Encoder):
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.encoder.embed(inputs)

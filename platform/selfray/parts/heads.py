@@ -5,14 +5,22 @@ from itertools import pairwise
 from torch import nn
 
 
-def mlp(widths: list[int], *, norm: bool = True, last_norm: bool = False, last_bias: bool = True) -> nn.Sequential:
-    """Linear layers of the given widths with ReLU between them.
+def mlp(
+    widths: list[int],
+    *,
+    norm: bool = True,
+    last_norm: bool = False,
+    last_bias: bool = True,
+    activation: type[nn.Module] = nn.ReLU,
+) -> nn.Sequential:
+    """Linear layers of the given widths with ReLU, or another activation, between them.
 
     Args:
         widths: Input width, hidden widths, output width.
-        norm: Batch normalisation before each ReLU.
+        norm: Batch normalisation before each activation.
         last_norm: Batch normalisation without scale and shift after the last layer.
         last_bias: A bias in the last layer (never where normalisation follows, which would cancel it).
+        activation: What follows hidden layers.
     """
     layers: list[nn.Module] = []
     for i, (before, after) in enumerate(pairwise(widths)):
@@ -21,5 +29,6 @@ def mlp(widths: list[int], *, norm: bool = True, last_norm: bool = False, last_b
         if last and last_norm:
             layers.append(nn.BatchNorm1d(after, affine=False))
         if not last:
-            layers += [nn.BatchNorm1d(after), nn.ReLU(inplace=True)] if norm else [nn.ReLU(inplace=True)]
+            act = nn.ReLU(inplace=True) if activation is nn.ReLU else activation()
+            layers += [nn.BatchNorm1d(after), act] if norm else [act]
     return nn.Sequential(*layers)

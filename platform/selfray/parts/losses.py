@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from ..train.distributed import gather, gather_detached, rank
+from ..train.distributed import gather, gather_detached, rows_before
 from .precision import full_precision
 
 
@@ -29,7 +29,7 @@ def nt_xent(first_BD: Tensor, second_BD: Tensor, temperature: float) -> tuple[Te
     batch = len(first_BD)
     all_ND = torch.cat([gather(first_BD), gather(second_BD)])
     logits = torch.cat([first_BD, second_BD]) @ all_ND.T / temperature
-    mine = rank() * batch + torch.arange(batch, device=logits.device)
+    mine = rows_before(batch) + torch.arange(batch, device=logits.device)
     itself = torch.cat([mine, mine + len(all_ND) // 2])
     partner = torch.cat([mine + len(all_ND) // 2, mine])
     logits = logits.scatter(1, itself[:, None], float("-inf"))
@@ -64,5 +64,25 @@ def info_nce_in_batch(query_BD: Tensor, key_BD: Tensor, temperature: float) -> t
     query_BD, key_BD = unit(query_BD), unit(key_BD)
     keys_ND = gather_detached(key_BD)
     logits = query_BD @ keys_ND.T / temperature
-    target = rank() * len(query_BD) + torch.arange(len(query_BD), device=logits.device)
+    target = rows_before(len(query_BD)) + torch.arange(len(query_BD), device=logits.device)
     return cross_entropy(logits, target), (logits.detach().argmax(1) == target).float().mean()
+
+
+@full_precision
+def swapped_cross_entropy(targets_TBK: Tensor, logits_VBK: Tensor) -> Tensor:
+    """Each view's target is predicted from every other view (SwAV, arXiv:2006.09882, eq. 2; DINO, arXiv:2104.14294).
+
+    T: views with a target, which are the first of all V views; K: prototypes. Targets are distributions and carry no
+    gradient.
+
+    Returns:
+        The mean over this worker's samples and all T (V - 1) pairs of different views.
+    """
+    targets_TBK, log_VBK = targets_TBK.detach(), logits_VBK.log_softmax(dim=-1)
+    pairs = [(t, v) for t in range(len(targets_TBK)) for v in range(len(log_VBK)) if t != v]
+    return -torch.stack([(targets_TBK[t] * log_VBK[v]).sum(-1).mean() for t, v in pairs]).mean()
+
+
+def perplexity(probabilities_BK: Tensor) -> Tensor:
+    """How many of the K prototypes are used: exp of the entropy of the mean distribution; 1 is collapse, K is even."""
+    return torch.special.entr(probabilities_BK.detach().mean(0)).sum().exp()

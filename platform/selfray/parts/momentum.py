@@ -6,6 +6,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ..encoders.encoder import Encoder
+
 
 class Momentum(nn.Module):
     """A copy of a network that follows it; gradients never reach it.
@@ -29,6 +31,18 @@ class Momentum(nn.Module):
         """copy <- momentum x copy + (1 - momentum) x network, in fp32."""
         mine, theirs = [[p.detach() for p in n.parameters()] for n in (self.copy, network)]
         torch._foreach_lerp_(mine, theirs, 1 - momentum)
+
+
+class Embed(nn.Module):
+    """An encoder whose forward pass is its embedding, so that `Momentum` can copy it."""
+
+    def __init__(self, encoder: Encoder):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """One vector a sample."""
+        return self.encoder.embed(inputs)
 
 
 def cosine_momentum(start: float, end: float, progress: float) -> float:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..train.distributed import all_sum, world
+from ..train.distributed import all_sum, rows_of_all, world
 
 
 class SyncBatchNorm(_BatchNorm):
@@ -23,7 +23,7 @@ class SyncBatchNorm(_BatchNorm):
             return super().forward(input)
         values = input.float() if input.dtype in (torch.bfloat16, torch.float16) else input
         others = [0, *range(2, values.dim())]
-        count = values.numel() // values.shape[1] * world()
+        count = sum(rows_of_all(values.numel() // values.shape[1]))
         mean = all_sum(values.sum(others)) / count
         shape = [1, -1] + [1] * (values.dim() - 2)
         centred = values - mean.view(shape)

@@ -1,5 +1,7 @@
 """From a recipe and a manifest to the modules of a run; the same on every worker."""
 
+import inspect
+
 import torch
 from torch import Tensor, nn
 
@@ -46,16 +48,24 @@ def objective(settings: Pretrain, manifest: Manifest, seed: int) -> Objective:
     return kind(encoder(settings.encoder, manifest, view_size(settings, manifest)), **options)
 
 
+def asks_for_ids(objective: Objective) -> bool:
+    """Whether the loss takes the samples' numbers in the corpus."""
+    return "ids" in inspect.signature(objective.loss).parameters
+
+
 class Step(nn.Module):
     """Views and loss as one module, so that they are compiled together and wrapped once."""
 
     def __init__(self, objective: Objective, views: Views):
         super().__init__()
         self.objective, self.views = objective, views
+        self.with_ids = asks_for_ids(objective)
 
-    def forward(self, samples: Tensor, keys: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, samples: Tensor, keys: Tensor, ids: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a batch of raw samples."""
         with torch.no_grad(), torch.autocast(samples.device.type, enabled=False):
             seen = self.views.make(self.objective.views, samples, keys)
+        if self.with_ids:
+            seen["ids"] = ids
         result: tuple[Tensor, dict[str, Tensor]] = self.objective(seen)
         return result

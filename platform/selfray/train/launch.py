@@ -13,11 +13,14 @@ from typing import Any
 
 from ..errors import UserError
 from . import distributed
+from .fence import FencedOut
 from .loop import Interrupted, Job, train
 from .meter import Row
 
 Sink = Callable[[Row], None]
 POLL_SECONDS = 1.0
+COLLECTIVE_SECONDS = 120  # after which workers give up waiting for one that hangs; 30 minutes by default
+RESIZE_SECONDS = 20.0  # between two looks for nodes that were added, where min_workers allows another number
 ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
 """A Ray worker trains in a thread; a glibc arena of its own would map every large tensor anew."""
 
@@ -47,21 +50,23 @@ def _here(job: Job, sinks: Sequence[Sink]) -> int:
 
 def _on_ray(job: Job, sinks: Sequence[Sink]) -> int:
     import ray
-    from ray.train import FailureConfig, RunConfig
-    from ray.train.torch import TorchTrainer
+    import ray.train
+    from ray.train.torch import TorchConfig, TorchTrainer
 
     from .. import cluster
 
     cluster.start()
+    run_config: Any = ray.train.RunConfig  # typed as the one of Ray's former version
     mailbox: Any = ray.remote(num_cpus=0)(Mailbox).remote()
     trainer: Any = TorchTrainer(
         _work,  # type: ignore[arg-type]
         train_loop_config={"job": job, "mailbox": mailbox},
+        torch_config=TorchConfig(timeout_s=COLLECTIVE_SECONDS),
         scaling_config=_scaling(job),
-        run_config=RunConfig(
+        run_config=run_config(
             name="ray",
             storage_path=str(Path(job.run).resolve()),
-            failure_config=FailureConfig(max_failures=job.recipe.pretrain.max_failures),
+            failure_config=ray.train.FailureConfig(max_failures=job.recipe.pretrain.max_failures),
             worker_runtime_env={"env_vars": ONE_ARENA},
         ),
     )
@@ -90,23 +95,31 @@ def _on_ray(job: Job, sinks: Sequence[Sink]) -> int:
 def _scaling(job: Job) -> Any:
     """Workers of the size that leaves the cluster room to read data, or an error that says what is missing."""
     import ray
-    from ray.train import ScalingConfig
+    import ray.train
 
     settings = job.recipe.pretrain
     resources = ray.cluster_resources()
     cpus = resources.get("CPU", 0)
-    if settings.gpu and resources.get("GPU", 0) < settings.workers:
+    if settings.gpu and resources.get("GPU", 0) < (settings.min_workers or settings.workers):
         raise UserError(
             f"gpu is true and workers is {settings.workers}, but the cluster has {resources.get('GPU', 0):.0f} GPUs; "
             "set gpu=false or fewer workers"
         )
     each = settings.cpus_per_worker or min(1.0, max(0.1, round((cpus - 1) / settings.workers, 2)))
-    if settings.workers * each > cpus - 0.1:
+    fewest = settings.min_workers or settings.workers
+    if fewest * each > cpus - 0.1:
         raise UserError(
-            f"{settings.workers} workers of {each} CPUs leave none of the cluster's {cpus:.0f} CPUs for reading data; "
+            f"{fewest} workers of {each} CPUs leave none of the cluster's {cpus:.0f} CPUs for reading data; "
             "lower workers or cpus_per_worker"
         )
-    return ScalingConfig(num_workers=settings.workers, use_gpu=settings.gpu, resources_per_worker={"CPU": each})
+    config: Any = ray.train.ScalingConfig  # typed as the one of Ray's former version
+    count = settings.workers if fewest == settings.workers else (fewest, settings.workers)
+    return config(
+        num_workers=count,
+        use_gpu=settings.gpu,
+        resources_per_worker={"CPU": each},
+        elastic_resize_monitor_interval_s=RESIZE_SECONDS,
+    )
 
 
 class Mailbox:
@@ -172,6 +185,13 @@ class _Asked:
         return bool(answer)
 
 
+def _noticed() -> bool:
+    """Whether Ray was told that a node of this run is about to be taken away; a barrier over all workers."""
+    import ray.train
+
+    return ray.train.get_preemption_info() is not None
+
+
 def _work(config: dict[str, Any]) -> int:
     """What a Ray Train worker runs; after a loss of workers Ray calls it again on all of them."""
     import ray
@@ -182,10 +202,12 @@ def _work(config: dict[str, Any]) -> int:
     if any(ray.get([mailbox.failure.remote(), mailbox.interruption.remote()])):
         return 0
     try:
-        return train(config["job"], mailbox.put.remote, stream.distributed, _Asked(mailbox))
+        return train(config["job"], mailbox.put.remote, stream.distributed, _Asked(mailbox), _noticed)
     except Interrupted as interrupted:
         ray.get(mailbox.interrupt.remote(str(interrupted)))
         raise
+    except FencedOut:
+        raise  # newer workers train: what they do is not over
     except UserError as error:
         ray.get(mailbox.fail.remote(str(error)))
         raise

@@ -1,10 +1,10 @@
 """The training loop: the same for one process and for many workers, for every objective and data type."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,14 +16,15 @@ from ..corpus import stream
 from ..corpus.order import mix
 from ..corpus.stream import Batch, Plan
 from ..errors import UserError
-from ..objectives.objective import Objective
+from ..objectives.objective import Embeddings, Objective
 from ..parts.norm import synchronise
 from ..recipe import Pretrain, Recipe
 from ..views.random import sample_keys
-from . import build, device, distributed, health, optimizers, rules
+from . import build, device, distributed, health, optimizers, rules, walk
 from .checkpoint import Checkpoints
 from .meter import Meter, Row
 from .schedule import learning_rate_factor
+from .trace import Trace
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Interrupted(Exception):
 
 
 Record = Callable[[Row], None]
-Source = Callable[[Plan, int, int], Iterator[Batch]]
+Source = Callable[[Plan, int, int, float], Iterator[Batch]]
 
 
 def total_steps(settings: Pretrain, steps_per_epoch: int) -> int:
@@ -50,11 +51,23 @@ def total_steps(settings: Pretrain, steps_per_epoch: int) -> int:
 
 def divisible(plan: Plan, settings: Pretrain) -> None:
     """Raise a UserError unless batches can be cut as the settings ask."""
-    if plan.per_step % settings.accumulate:
-        raise UserError(f"accumulate {settings.accumulate} does not divide a worker's batch of {plan.per_step}")
+    for own in worker_batches(plan):
+        if own % settings.accumulate:
+            raise UserError(f"accumulate {settings.accumulate} does not divide a worker's batch of {own}")
 
 
-def train(job: Job, record: Record, source: Source = stream.local, stop: Callable[[], bool] = lambda: False) -> int:
+def worker_batches(plan: Plan) -> list[int]:
+    """Samples of each worker in a step."""
+    return [replace(plan, rank=rank).per_step for rank in range(plan.world)]
+
+
+def train(
+    job: Job,
+    record: Record,
+    source: Source = stream.local,
+    stop: Callable[[], bool] = lambda: False,
+    notice: Callable[[], bool] = lambda: False,
+) -> int:
     """Train until the recipe's last step, from the newest checkpoint if there is one; returns the steps taken.
 
     Args:
@@ -62,10 +75,24 @@ def train(job: Job, record: Record, source: Source = stream.local, stop: Callabl
         record: Called on the first worker with a row of numbers now and then.
         source: Where batches come from.
         stop: Asked after every step; when true, the state is saved and `Interrupted` is raised.
+        notice: Asked on every worker after each `log_every` steps; when it becomes true, because a node is about to
+            be lost, the state is saved at once and training goes on.
 
     Raises:
         UserError: what the recipe asks for is impossible here, or the loss is not finite.
     """
+    with Checkpoints.of(job.recipe.pretrain.checkpoint, job.run) as checkpoints:
+        return _train(job, record, source, stop, notice, checkpoints)
+
+
+def _train(
+    job: Job,
+    record: Record,
+    source: Source,
+    stop: Callable[[], bool],
+    notice: Callable[[], bool],
+    checkpoints: Checkpoints,
+) -> int:
     settings, seed = job.recipe.pretrain, job.recipe.seed
     rank, world = distributed.rank(), distributed.world()
     place = device.choose(settings.gpu)
@@ -74,62 +101,87 @@ def train(job: Job, record: Record, source: Source = stream.local, stop: Callabl
     plan = stream.plan(job.corpus, settings.batch, seed, settings.lanes)
     plan = replace(plan, rank=rank, world=world)
     divisible(plan, settings)
+    distributed.share(worker_batches(plan))
     total = total_steps(settings, plan.order.steps)
     objective = build.objective(settings, plan.manifest, seed)
     if world > 1 and objective.synchronised_batch_norm:
         synchronise(objective)
     objective.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = optimizers.build(modules=[objective], **settings.optimizer)
-    checkpoints = Checkpoints(Path(job.run) / "checkpoints", settings.checkpoint.keep)
     start = _resume(checkpoints, objective, optimizer)
     step_module = build.Step(objective, build.views(settings))
     model = _wrapped(step_module, settings, place, total)
     precision = device.precision(settings.precision, place)
     meter, saved_at, done = Meter(settings.batch), time.monotonic(), start
+    trace = Trace(job.run, rank, world, start) if settings.trace else None
+    warned = False
+    latest: Row = {}
 
-    for batch, samples, ids in meter.timed(device.fed(source(plan, start, total), place)):
+    for batch, samples, ids in meter.timed(device.fed(source(plan, start, total, settings.stall_seconds), place)):
         done = batch.step + 1
+        if trace:
+            trace(batch)  # before the gradients meet: a step that one worker finished is noted by all
         factor = learning_rate_factor(batch.step, total, settings.warmup, settings.final_lr)
         for group in optimizer.param_groups:
             group["lr"] = settings.optimizer["lr"] * factor
+        if batch.step % plan.order.steps == 0:
+            look = partial(
+                walk.embeddings, step_module, source, plan, batch.epoch, place, precision, settings.stall_seconds
+            )
+            _begin_epoch(objective, optimizer, batch.epoch, seed, look)
         torch.manual_seed(mix(seed, batch.step, rank) >> 1)
         keys = sample_keys(ids, seed, batch.epoch)
-        loss, scalars = _backward(model, samples, keys, settings.accumulate, precision)
+        loss, scalars = _backward(model, (samples, keys, ids), settings.accumulate, precision)
         norm = _clip(objective, settings.clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         objective.after_step(done / total)
         meter.add(loss, scalars, norm)
 
-        stopping = stop()
+        stopping, leaving = stop(), False
         if done % settings.log_every == 0 or done == total:
+            warned, before = notice(), warned
+            leaving = warned and not before
             row = meter.row(done, plan.order.steps, settings.optimizer["lr"] * factor)
             rules.stop_if_not_finite(row.pop("train/not_finite"), done)
             if rank == 0 and (done % settings.health_every < settings.log_every or done == total):
                 row |= _look(step_module, samples, keys)
             if rank == 0:
-                record(row)
-        if rank == 0 and _due(settings, done, total, saved_at, stopping):
+                record(row | ({"checkpoint/failed": checkpoints.failures} if checkpoints.failures else {}))
+                latest = row
+        if rank == 0 and _due(settings, done, total, saved_at, stopping or leaving):
             if meter.bad():
                 rules.stop_if_not_finite(1.0, done)
-            checkpoints.save(done, objective, optimizer, {"samples": done * settings.batch, "world": world})
-            saved_at = time.monotonic()
+            notes = {"samples": done * settings.batch, "world": world}
+            if leaving:
+                checkpoints.wait()  # so that this one is not left out
+            if checkpoints.save(done, objective, optimizer, notes, latest, needed=stopping or done == total):
+                saved_at = time.monotonic()
+            if leaving:
+                checkpoints.wait()
         if stopping and done < total:
             raise Interrupted(f"stopped after step {done} of {total}")
     return done
 
 
+def _begin_epoch(objective: Objective, optimizer: Optimizer, epoch: int, seed: int, embeddings: Embeddings) -> None:
+    """Let the objective look at the corpus, and the optimizer forget what was made anew."""
+    torch.manual_seed(mix(seed, epoch) >> 1)  # the same on all workers
+    for parameter in objective.before_epoch(epoch, embeddings):
+        optimizer.state.pop(parameter, None)
+
+
 def _backward(
-    model: nn.Module, samples: Tensor, keys: Tensor, parts: int, precision: torch.dtype
+    model: nn.Module, batch: Sequence[Tensor], parts: int, precision: torch.dtype
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Gradients of the mean loss over the parts of a batch; the last part's backward pass averages over workers."""
     results = []
-    for i, (part, part_keys) in enumerate(zip(samples.chunk(parts), keys.chunk(parts), strict=True)):
+    for i, part in enumerate(zip(*(column.chunk(parts) for column in batch), strict=True)):
         alone = isinstance(model, DistributedDataParallel) and i < parts - 1
         with model.no_sync() if alone else nullcontext():  # type: ignore[operator]
-            with torch.autocast(samples.device.type, precision, enabled=precision != torch.float32):
-                loss, scalars = model(part, part_keys)
-            (loss / parts).backward()
+            with torch.autocast(part[0].device.type, precision, enabled=precision != torch.float32):
+                loss, scalars = model(*part)
+            (loss / (parts / distributed.weight())).backward()  # a worker with more samples counts for more
         results.append((loss.detach(), scalars))
     mean = torch.stack([loss for loss, _ in results]).mean()
     return mean, {name: torch.stack([s[name] for _, s in results]).mean() for name in results[0][1]}
@@ -153,24 +205,23 @@ def _wrapped(step: build.Step, settings: Pretrain, place: torch.device, steps: i
 
 def _resume(checkpoints: Checkpoints, objective: Objective, optimizer: Optimizer) -> int:
     """Continue from the newest checkpoint that the first worker finds; returns its step."""
-    found: list[Any] = [checkpoints.newest() if distributed.rank() == 0 else None]
+    found: list[Any] = [None]
+    if distributed.rank() == 0:
+        checkpoints.own()
+        found = [checkpoints.newest()]
     if distributed.world() > 1:
         torch.distributed.broadcast_object_list(found, src=0)
     return checkpoints.restore(found[0], objective, optimizer) if found[0] else 0
 
 
 def _due(settings: Pretrain, done: int, total: int, saved_at: float, stopping: bool) -> bool:
-    steps = settings.checkpoint.every_steps
+    marks = [steps for steps in (settings.checkpoint.every_steps, settings.checkpoint.keep_every) if steps]
     late = time.monotonic() - saved_at > 60 * settings.checkpoint.every_minutes
-    return done == total or stopping or late or (steps is not None and done % steps == 0)
+    return done == total or stopping or late or any(done % steps == 0 for steps in marks)
 
 
 @torch.no_grad()
 def _look(step: build.Step, samples: Tensor, keys: Tensor) -> Row:
     """Collapse measures of what the encoder, as it would be used, makes of up to 256 samples."""
-    encoder = step.objective.encoder
-    images = step.views.make("plain", samples[:256], keys[:256])["images"]
-    encoder.eval()
-    embedding = encoder.embed(images)
-    encoder.train()
+    embedding = walk.embed_plain(step, samples[:256], keys[:256])
     return {name: float(value) for name, value in health.measures(embedding).items()}

@@ -98,7 +98,7 @@ class ImageViews(Views):
         local_scale: smallest and largest share of the image's area in a small crop.
     """
 
-    kinds: ClassVar[tuple[str, ...]] = ("plain", "pair", "multi_crop")
+    kinds: ClassVar[tuple[str, ...]] = ("plain", "single", "pair", "multi_crop")
 
     def __init__(
         self,
@@ -154,6 +154,11 @@ class ImageViews(Views):
         columns = resampling_matrix(boxes.left, boxes.width, width, w)
         images = resample(_to_float(samples), rows, columns).permute(0, 2, 1, 3)
         return {"images": images.clamp(0, 1).contiguous(memory_format=torch.channels_last)}
+
+    def single(self, samples: Tensor, keys: Tensor) -> dict[str, Tensor]:
+        """`images`: one random view of each sample; `keys`: what an objective draws masks and noise from."""
+        images = self._view(_to_float(samples), keys, 0, self._shape(samples))
+        return {"images": images.permute(0, 3, 1, 2), "keys": keys}
 
     def pair(self, samples: Tensor, keys: Tensor) -> dict[str, Tensor]:
         """`first` and `second`: two random views of each sample."""

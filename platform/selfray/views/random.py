@@ -1,5 +1,7 @@
 """Random numbers that are a pure function of who they are for: the same on any device, in any batch, after a resume."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -8,6 +10,9 @@ from torch import Tensor
 GOLDEN = 0x9E3779B97F4A7C15 - 2**64
 FIRST_FACTOR = 0xBF58476D1CE4E5B9 - 2**64
 SECOND_FACTOR = 0x94D049BB133111EB - 2**64
+
+OBJECTIVE = 1 << 20
+"""The first of the streams that objectives draw from; those before are for views."""
 
 
 def sample_keys(ids: Tensor, seed: int, epoch: int | Tensor) -> Tensor:
@@ -44,6 +49,15 @@ def uniform(keys: Tensor, stream: int, count: int) -> Tensor:
     draws = _shift(bits, 40).to(torch.float32) * 2.0**-24
     # A view that the compiler cannot see through: it stores the numbers instead of hashing again for every pixel.
     return draws.as_strided(draws.shape, draws.stride())
+
+
+def normal(keys: Tensor, stream: int, count: int) -> Tensor:
+    """Numbers of the standard normal distribution, within 5.4 deviations; see `uniform` for the arguments.
+
+    Returns:
+        float32, (batch, count).
+    """
+    return torch.erfinv(2 * uniform(keys, stream, count) + (2.0**-24 - 1)) * math.sqrt(2)
 
 
 def _mix(x: Tensor) -> Tensor:

@@ -5,11 +5,13 @@ from contextlib import suppress
 from typing import Any, Literal
 
 import numpy as np
+import PIL.Image
 
 from ...bounds import Fraction, NonNegative, PositiveInt
 from ...errors import UserError
 from .. import images
 from ..bad import BadSample
+from ..duplicates import bands
 from ..sources.source import Sample
 from .kind import Draw, Kind, Row
 
@@ -87,6 +89,18 @@ class Image(Kind):
         pixels, stored = self._prepared(sample.data)
         self._check(pixels)
         return [Row(sample.id, stored, pixels, sample.label, sample.group, sample.meta, sample.source)]
+
+    def near(self, values: np.ndarray) -> tuple[list[int], bytes]:
+        """A difference hash, cut into bands: which of 8 x 9 pixels are darker than their neighbour; and a thumbnail."""
+        grey = PIL.Image.fromarray(values[:, :, 0] if self.channels == 1 else values).convert("L")
+        small = np.asarray(grey.resize((9, 8), PIL.Image.Resampling.BOX), np.int16)
+        bits = (small[:, 1:] > small[:, :-1]).ravel()
+        thumbnail = grey.resize((12, 12), PIL.Image.Resampling.BOX).tobytes()
+        return bands(int.from_bytes(np.packbits(bits).tobytes(), "big")), thumbnail
+
+    def values(self, data: bytes) -> np.ndarray:
+        """The pixels of a stored row."""
+        return super().values(data) if self.encoding == "raw" else images.decode(data, self.channels)
 
     def row_bytes(self) -> int:
         """Bytes of a row; an encoded image takes about an eighth of its pixels."""

@@ -52,6 +52,12 @@ class Kind:
     pieces: ClassVar[int] = 1
     """Rows that one sample can become at most; ids leave room for so many."""
 
+    wanted: ClassVar[int] = 1000
+    """Samples that `settle` is shown at most, spread over the source."""
+
+    wanted_bytes: ClassVar[int] = 1 << 30
+    """Bytes of them, about, after which it is shown no more."""
+
     scale: ClassVar[float] = 1.0
     """What stored numbers are divided by before their mean and deviation are taken."""
 
@@ -90,6 +96,21 @@ class Kind:
     def finish(self) -> list[Row]:
         """The rows still held back."""
         return []
+
+    def files(self) -> dict[str, bytes]:
+        """What lies beside the manifest, such as a tokenizer: name -> content; the facts' `files` say its sha256."""
+        return {}
+
+    def near(self, values: NDArray[Any]) -> tuple[list[int], bytes]:
+        """Keys of which near duplicates share at least one, and bytes by which to compare two rows that do.
+
+        Without keys no near duplicates are found; without bytes a common key is enough. See `duplicates.find`.
+        """
+        return [], b""
+
+    def values(self, data: bytes) -> NDArray[Any]:
+        """The values of a stored row, as `Row.values` were."""
+        return np.frombuffer(data, self.dtype).reshape(-1, *self.shape[1:])
 
     def moments(self, values: NDArray[Any]) -> tuple[list[int], list[float], list[float]]:
         """Counts, sums and sums of squares for each entry of the last axis (or for all); NaN does not count."""

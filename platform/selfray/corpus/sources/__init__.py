@@ -30,6 +30,8 @@ def open_source(path: str | Path, kind: str | None = None, **settings: Any) -> S
     given = {key: value for key, value in settings.items() if value is not None}
     if unknown := given.keys() - set(reader_settings(reader)):
         raise UserError(f"{path} is read as {reader.supports}, which has no {' or '.join(sorted(unknown))}")
+    if kind is not None and "kind" in reader_settings(reader):
+        given["kind"] = kind
     return reader(Path(path).resolve(), files, **given)
 
 

@@ -1,7 +1,6 @@
 """Parquet files with a column of encoded images, as Hugging Face and many lakes store them."""
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,10 @@ import pyarrow.parquet as pq
 
 from ...errors import UserError
 from ..bad import BadSample
-from .source import File, Fragment, Sample, Source, pieces, splits_of
+from .source import File, Fragment, Sample, Source, file_splits, pieces
 
 _IMAGES = ("image", "img", "picture", "photo", "jpg", "png", "bytes", "content")
 _LABELS = ("label", "labels", "class", "target", "category")
-_FILE_SPLIT = re.compile(r"(train|training|test|testing|val|valid|validation)(?:[-_.\d]|$)", re.IGNORECASE)
 MAX_CUTS = 8  # of one row group: its beginning is read again for every later piece
 
 
@@ -51,7 +49,7 @@ class Parquet(Source):
                     f"({_columns(schema)}); prepare them apart"
                 )
         self.classes = self._names or self._distinct_labels()
-        self._splits = self._find_splits()
+        self._splits = file_splits(self.root, self._parts)
 
     @staticmethod
     def accepts(files: list[File], kind: str | None) -> bool:
@@ -102,23 +100,6 @@ class Parquet(Source):
                 raise UserError(f"the labels of {self.root / file.path} cannot be read: {error}") from None
         distinct.discard(None)
         return tuple(str(label) for label in sorted(distinct))
-
-    def _find_splits(self) -> dict[str, str]:
-        words = {}
-        for file in self._parts:
-            matches = [match for part in file.path.split("/") if (match := _FILE_SPLIT.match(part))]
-            if matches:
-                words[file.path] = matches[0][1]
-        splits = splits_of(set(words.values()))
-        if len(set(splits.values())) < 2:
-            return {}
-        others = [file.path for file in self._parts if file.path not in words]
-        if others:
-            raise UserError(
-                f"{self.root} has train and test files, but also {len(others)} others such as {others[0]}; "
-                "move them, or point at one of the files"
-            )
-        return {path: splits[word] for path, word in words.items()}
 
 
 def _is_parquet(file: File) -> bool:

@@ -1,6 +1,7 @@
 """What every reader of raw data has in common: it lists fragments, and any worker can read one alone."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -21,6 +22,7 @@ _SPLITS = {
     "test": "test",
     "testing": "test",
 }
+_FILE_SPLIT = re.compile(r"(train|training|test|testing|val|valid|validation)(?:[-_.\d]|$)", re.IGNORECASE)
 
 
 class File(NamedTuple):
@@ -159,6 +161,35 @@ def splits_of(names: set[str]) -> dict[str, str]:
     if "test" not in found.values():
         return {name: "train" if split == "train" else "test" for name, split in found.items()}
     return found
+
+
+def file_splits(root: Path, files: list[File]) -> dict[str, str]:
+    """Path -> split where files or folders are called train, test or validation; empty unless there are two splits.
+
+    Raises:
+        UserError: some files belong to no split.
+    """
+    words = {}
+    for file in files:
+        found = [word for part in file.path.split("/") if (word := split_word(part))]
+        if found:
+            words[file.path] = found[0]
+    splits = splits_of(set(words.values()))
+    if len(set(splits.values())) < 2:
+        return {}
+    others = [file.path for file in files if file.path not in words]
+    if others:
+        raise UserError(
+            f"{root} has train and test files, but also {len(others)} others such as {others[0]}; "
+            "move them, or point at one of the files"
+        )
+    return {path: splits[word] for path, word in words.items()}
+
+
+def split_word(name: str) -> str | None:
+    """The word for a split that the name of a file or folder starts with."""
+    found = _FILE_SPLIT.match(name)
+    return found[1] if found else None
 
 
 def pieces(total: int, rows: int) -> Iterator[tuple[int, int]]:
