@@ -335,6 +335,20 @@ def prepare_(
     console.print(f"next: selfray corpus inspect {destination}", highlight=False)
 
 
+@corpora.command("copy")
+def copy_(
+    folder: Annotated[Path, typer.Argument(help="A prepared corpus.")],
+    destination: Annotated[str, typer.Argument(metavar="DST", help="A folder, s3://bucket/prefix or gs://bucket/prefix.")],
+) -> None:
+    """Copy a prepared corpus to where a cluster can read it; an interrupted copy is continued by the same command."""
+    from .corpus.copy import copy
+
+    console = Console()
+    with console.status("copying ...") as status:
+        sent = copy(folder, destination, lambda done, total: status.update(f"{done:,} of {total:,} bytes"))
+    console.print(f"{destination}: {sent / 2**20:,.1f} MiB sent", highlight=False)
+
+
 @corpora.command("inspect")
 def inspect_(
     folder: Annotated[Path, typer.Argument(help="A prepared corpus.")],

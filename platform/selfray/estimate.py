@@ -20,7 +20,8 @@ from .views.random import sample_keys
 
 def folder_of(recipe: Recipe) -> str:
     """Where the recipe's corpus is, or will be."""
-    return recipe.corpus.path or str(paths.corpora() / (recipe.corpus.fetch or recipe.name))
+    first = next(iter(recipe.corpus.mix), None) if recipe.corpus.mix else None
+    return recipe.corpus.path or first or str(paths.corpora() / (recipe.corpus.fetch or recipe.name))
 
 
 def estimate(recipe: Recipe) -> dict[str, Any]:
@@ -37,14 +38,15 @@ def estimate(recipe: Recipe) -> dict[str, Any]:
     folder = folder_of(recipe)
     if recipe.corpus.source and not Path(recipe.corpus.source).exists():
         raise UserError(f"corpus.source {recipe.corpus.source} does not exist")
-    if recipe.corpus.path is None and not exists(folder, "manifest.json"):
+    if not (recipe.corpus.path or recipe.corpus.mix) and not exists(folder, "manifest.json"):
         return {
             "corpus": None,
             "note": f"the corpus is not in {folder} yet, so sizes are not known; `selfray run` brings it",
         }
-    manifest = Manifest.read(folder)
+    manifest = stream.manifest_of(recipe.corpus.mix or folder)
     settings = recipe.pretrain
-    plan = stream.plan(folder, settings.batch, recipe.seed, settings.lanes)
+    corpus = recipe.corpus.mix or folder
+    plan = stream.plan(corpus, settings.batch, recipe.seed, settings.lanes, settings.max_samples)
     divisible(replace(plan, world=max(1, settings.workers)), settings)
     total = total_steps(settings, plan.order.steps)
     with torch.device("meta"), torch.random.fork_rng(devices=[]):

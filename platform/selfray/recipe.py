@@ -22,10 +22,11 @@ class Stage(BaseModel):
 
 
 class Corpus(Stage):
-    """Where samples come from; give exactly one of the three."""
+    """Where samples come from; give exactly one of fetch, path, mix and source."""
 
     fetch: str | None = Field(None, description="A known open corpus, brought and prepared: `selfray list corpora`.")
     path: str | None = Field(None, description="A corpus prepared earlier.")
+    mix: dict[str, Positive] | None = Field(None, description="Prepared corpora and the weight of each in a batch.")
     source: str | None = Field(None, description="Raw data, prepared into corpora/<name> by the run.")
     kind: str | None = Field(None, description="The data type of a source that could be read as several.")
     prepare: dict[str, Any] = Field({}, description="Settings of the data type, `selfray show image`, and its reader.")
@@ -37,8 +38,8 @@ class Corpus(Stage):
 
     @model_validator(mode="after")
     def _one(self) -> "Corpus":
-        if sum(x is not None for x in (self.fetch, self.path, self.source)) != 1:
-            raise ValueError("give exactly one of fetch, path and source")
+        if sum(x is not None for x in (self.fetch, self.path, self.mix, self.source)) != 1:
+            raise ValueError("give exactly one of fetch, path, mix and source")
         return self
 
 
@@ -63,6 +64,7 @@ class Pretrain(Stage):
     optimizer: Part = Field(default_factory=dict, description="The optimizer, AdamW: `selfray list optimizers`.")
     batch: PositiveInt = Field(256, description="Samples of a step, over all workers.")
     epochs: Positive | None = Field(None, description="Passes over the corpus (or give steps).")
+    max_samples: PositiveInt | None = Field(None, description="Samples of an epoch; all by default.")
     steps: PositiveInt | None = Field(None, description="Steps (or give epochs).")
     warmup: Fraction = Field(0.1, description="Share of the steps in which the learning rate rises linearly.")
     final_lr: Fraction = Field(0.0, description="What is left of the learning rate at the end of its cosine.")
@@ -74,7 +76,7 @@ class Pretrain(Stage):
     gpu: bool = Field(False, description="One GPU for each worker.")
     threads: PositiveInt | None = Field(None, description="Torch threads of a worker; its share of the cores.")
     cpus_per_worker: Positive | None = Field(None, description="CPUs that Ray reserves for a worker.")
-    lanes: PositiveInt = Field(8, description="A multiple of every number of workers to be used; fixes the order.")
+    lanes: PositiveInt = Field(8, description="At least the number of workers to be used; fixes the order.")
     min_workers: PositiveInt | None = Field(None, description="Go on with so few when nodes are lost; all by default.")
     max_failures: NonNegativeInt = Field(3, description="How often lost workers are replaced.")
     log_every: PositiveInt = Field(20, description="Steps between two points of the learning curves.")

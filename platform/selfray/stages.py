@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from . import paths
-from .corpus import place
+from .corpus import place, stream
 from .corpus.manifest import Manifest
 from .errors import UserError
 from .progress import Training, clock
@@ -69,7 +69,7 @@ class Pipeline:
             try:
                 self._say(f"[bold]{self.recipe.name}[/] -> {paths.near(self.out)}")
                 self.folder = self._corpus()
-                self.manifest = Manifest.read(self.folder)
+                self.manifest = stream.manifest_of(self.recipe.corpus.mix or self.folder)
                 self._track()
                 self._stage("pretrain", self._pretrain)
                 if self.recipe.evaluate:
@@ -92,8 +92,11 @@ class Pipeline:
 
     def _corpus(self) -> place.Place:
         settings = self.recipe.corpus
-        if settings.path:
-            folder: place.Place = settings.path
+        if settings.mix:
+            stream.manifest_of(settings.mix)
+            folder: place.Place = next(iter(settings.mix))
+        elif settings.path:
+            folder = settings.path
             Manifest.read(folder)
         elif settings.fetch:
             from .corpus import catalogue
@@ -113,7 +116,7 @@ class Pipeline:
                 duplicates=settings.duplicates,
                 **settings.prepare,
             )
-        manifest = Manifest.read(folder)
+        manifest = stream.manifest_of(settings.mix or folder)
         shape = " x ".join(map(str, manifest.shape))
         rows = " + ".join(f"{manifest.rows(split):,} {split}" for split in sorted(manifest.splits, reverse=True))
         self._say(f"  corpus     {manifest.name}: {rows} samples of {shape}")
@@ -122,12 +125,13 @@ class Pipeline:
         return folder
 
     def _pretrain(self) -> dict[str, Any]:
-        from .corpus import stream
         from .train.launch import pretrain
         from .train.loop import Job, total_steps
 
         settings = self.recipe.pretrain
-        plan = stream.plan(self.folder, settings.batch, self.recipe.seed, settings.lanes)
+        mix = self.recipe.corpus.mix
+        corpus = dict(mix) if mix else place.absolute(self.folder)
+        plan = stream.plan(corpus, settings.batch, self.recipe.seed, settings.lanes, settings.max_samples)
         total = total_steps(settings, plan.order.steps)
         begun, rows = time.monotonic(), _Rows(self.out / "metrics.jsonl")
         from .train import rules
@@ -145,7 +149,7 @@ class Pipeline:
             if earlier := self._step():
                 self._say(f"             continuing from step {earlier:,}")
 
-            job = Job(self.recipe, place.absolute(self.folder), str(self.out))
+            job = Job(self.recipe, corpus, str(self.out))
             steps = pretrain(job, [rows, self.tracker, shown, watch])
         seconds = time.monotonic() - begun
         self._export(steps)

@@ -3,7 +3,7 @@
 import json
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
@@ -15,22 +15,16 @@ from .corpus.place import Place
 from .progress import clock
 from .recipe import Recipe
 
+if TYPE_CHECKING:
+    from .objectives.objective import Objective  # imports torch, which only some of these functions need
+
 
 def export_encoder(run: Path, recipe: Recipe, manifest: Manifest, steps: int, results: dict[str, Any] | None) -> None:
     """Write the newest checkpoint's encoder to `encoder/`, with its config and model card."""
-    from safetensors.torch import load_file
-
     from .train import build
-    from .train.checkpoint import Checkpoints
 
     settings = recipe.pretrain
-    encoder = build.objective(settings, manifest, recipe.seed).encoder
-    newest = Checkpoints.of(settings.checkpoint, run).newest()
-    if newest is None:
-        raise RuntimeError(f"no checkpoint in {run}")
-    prefix = "encoder."
-    state = load_file(newest / "objective.safetensors")
-    encoder.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+    encoder = _trained(run, recipe, manifest).encoder
     part = dict(settings.encoder)
     config: dict[str, Any] = {
         "selfray": version("selfray"),
@@ -58,11 +52,25 @@ def export_encoder(run: Path, recipe: Recipe, manifest: Manifest, steps: int, re
     export.save(run / "encoder", encoder, config, card)
 
 
+def _trained(run: Path, recipe: Recipe, manifest: Manifest) -> "Objective":
+    """The objective with the weights of the run's newest checkpoint."""
+    from safetensors.torch import load_file
+
+    from .train import build
+    from .train.checkpoint import Checkpoints
+
+    objective = build.objective(recipe.pretrain, manifest, recipe.seed)
+    newest = Checkpoints.of(recipe.pretrain.checkpoint, run).newest()
+    if newest is None:
+        raise RuntimeError(f"no checkpoint in {run}")
+    objective.load_state_dict(load_file(newest / "objective.safetensors"))
+    return objective
+
+
 def write_views(file: Path, recipe: Recipe, corpus: Place, count: int = 8) -> None:
-    """Store some samples and what the objective saw of them, for the report."""
+    """Store some samples, what the objective saw of them, and the pictures that it makes of them once trained."""
     import torch
 
-    from . import objectives
     from .corpus import stream
     from .train import build
     from .views.random import sample_keys
@@ -71,11 +79,13 @@ def write_views(file: Path, recipe: Recipe, corpus: Place, count: int = 8) -> No
     plan = stream.plan(corpus, settings.batch, recipe.seed, settings.lanes)
     all_ids, all_samples, _ = next(plan.blocks(0, 1))
     ids, samples = torch.tensor(all_ids[:count]), torch.tensor(all_samples[:count])
-    kind = objectives.find(settings.objective["name"]).views
-    seen = build.views(settings).make(kind, samples, sample_keys(ids, recipe.seed, 0))
+    objective = _trained(file.parent, recipe, plan.manifest).eval()
+    seen = build.views(settings).make(objective.views, samples, sample_keys(ids, recipe.seed, 0))
+    with torch.inference_mode():
+        shown = seen | objective.pictures(seen)
     pictures: dict[str, Any] = {
         name: (view.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
-        for name, view in seen.items()
+        for name, view in shown.items()
         if view.ndim == 4
     }
     np.savez(file, sample=samples.numpy(), **pictures)

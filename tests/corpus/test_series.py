@@ -1,5 +1,7 @@
 """Time-series corpora: every format gives the same series, and what cannot be used has a reason."""
 
+import contextlib
+import gzip
 import io
 import zipfile
 
@@ -263,6 +265,11 @@ def test_arrays_with_labels_and_splits(tmp_path, save):
     assert rows["label"].tolist() == [0, 1, 2, 0]
 
 
+def test_targets_of_a_regression_are_no_classes(tmp_path):
+    np.savez(tmp_path / "w.npz", X=np.stack([wave(number) for number in range(9)]), y=np.linspace(0, 1, 9))
+    assert open_source(tmp_path / "w.npz").classes == ()
+
+
 def test_plain_arrays_and_arrays_of_unequal_series(tmp_path):
     np.save(tmp_path / "flat.npy", np.stack([wave(number, 30, 1)[:, 0] for number in range(6)]))
     assert prepare(tmp_path / "flat.npy", tmp_path / "a", ray=False).shape == (30, 1)
@@ -322,6 +329,43 @@ def test_the_same_series_give_the_same_bytes_after_an_interruption(tmp_path):
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
+@pytest.mark.parametrize("name", ["a.csv", "A_TRAIN.ts", "A_TRAIN.tsv", "a.npz", "a.npy"])
+def test_damaged_files_are_refused_or_give_as_many_samples_as_they_listed(tmp_path, name):
+    arrays = {"X": np.arange(180.0).reshape(9, 20), "y": np.arange(9)}
+    whole = {".npz": io.BytesIO(), ".npy": io.BytesIO()}
+    np.savez_compressed(whole[".npz"], **arrays)
+    np.save(whole[".npy"], arrays["X"])
+    texts = {
+        ".csv": "series_id,time,v,label\n" + "".join(f"{n // 5},{n % 5},{n}.5,a\n" for n in range(50)),
+        ".ts": "@classLabel true a b\n@data\n" + "".join(f"1,2,{n}:4,?,6:a\n" for n in range(20)),
+        ".tsv": "a\t1\t2\nb\t3\t4\n" * 9,
+    }
+    path, rng = tmp_path / name, np.random.default_rng(0)
+    data = whole[path.suffix].getvalue() if path.suffix in whole else texts[path.suffix].encode()
+    for _ in range(60):
+        damaged = bytearray(data)
+        for position in rng.integers(0, len(damaged), 4):
+            damaged[position] = rng.integers(256)
+        path.write_bytes(damaged)
+        with contextlib.suppress(UserError):
+            source = open_source(path, "series")
+            for fragment in source.fragments(7):
+                assert len(list(source.read(fragment))) == fragment.rows
+
+
+@pytest.mark.parametrize("name", ["a.csv", "A_TRAIN.ts", "a.npy"])
+def test_a_file_that_goes_away_is_unreadable(tmp_path, name):
+    path = tmp_path / name
+    if name == "a.npy":
+        np.save(path, np.ones((3, 8)))
+    else:
+        path.write_text("series_id,v\n1,2\n1,3\n" if name == "a.csv" else "@classLabel true a\n@data\n1,2:a\n")
+    source = open_source(path, "series")
+    (fragment,) = source.fragments(10)
+    path.unlink()
+    assert {sample.data.reason for sample in source.read(fragment)} == {"unreadable"}
+
+
 def test_tables_need_a_kind_and_known_columns(tmp_path):
     pq.write_table(long_table(), tmp_path / "t.parquet")
     with pytest.raises(UserError):
@@ -331,6 +375,35 @@ def test_tables_need_a_kind_and_known_columns(tmp_path):
             open_source(tmp_path / "t.parquet", "series", **{key: "nothing"})
     with pytest.raises(UserError, match="layout"):
         open_source(tmp_path / "t.parquet", "series", layout="tall")
+
+
+def test_a_packed_table_without_a_header_and_one_with_equal_names(tmp_path):
+    with gzip.open(tmp_path / "w.csv.gz", "wt") as file:
+        file.write("".join(f"{row % 2},{row}.5,1e3,-.25,nan\n" for row in range(9)))
+    manifest = prepare(tmp_path / "w.csv.gz", tmp_path / "out", kind="series", label_column="f0", ray=False)
+    assert (manifest.shape, manifest.rows(), manifest.classes) == ((3, 1), 9, ("0", "1"))
+    np.testing.assert_array_equal(read_rows(tmp_path / "out", "train", [4])["data"][0, :, 0], [4.5, 1000, -0.25])
+    (tmp_path / "two.csv").write_text("a,a\n1,2\n")
+    with pytest.raises(UserError, match="two columns of one name"):
+        open_source(tmp_path / "two.csv", "series")
+    (tmp_path / "empty.csv").write_text("")
+    with pytest.raises(UserError, match="cannot be read as a table"):
+        open_source(tmp_path / "empty.csv", "series")
+
+
+def test_times_closer_than_a_microsecond_are_told_apart(tmp_path):
+    times = np.datetime64("2026-01-01", "ns") + 100 * np.arange(40)
+    pq.write_table(pa.table({"time": times, "v": np.sin(np.arange(40))}), tmp_path / "t.parquet")
+    assert prepare(tmp_path / "t.parquet", tmp_path / "out", kind="series", ray=False).quarantined == {}
+
+
+def test_of_several_archive_sets_the_one_called_like_the_folder_is_read(tmp_path):
+    for name in ("W", "W_eq"):
+        write_ts(tmp_path / "W" / f"{name}_TRAIN.ts", [wave(n, 20 + len(name)) for n in range(4)], list("abab"))
+    assert prepare(tmp_path / "W", tmp_path / "out", ray=False).shape == (21, 2)
+    (tmp_path / "W").rename(tmp_path / "V")
+    with pytest.raises(UserError, match="the data sets W, W_eq"):
+        open_source(tmp_path / "V")
 
 
 @pytest.mark.parametrize("settings", [{"length": 0}, {"stride": 0}, {"max_missing": 2.0}, {"constant": "hide"}])

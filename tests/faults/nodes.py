@@ -40,7 +40,7 @@ def main(what: str, recipe: str, out: str, corpus: str) -> None:
             from selfray.stages import _Rows
 
             launch.pretrain(job, [_Rows(rows)])
-        except BaseException as error:  # noqa: BLE001 (told below)
+        except BaseException as error:
             failed.append(error)
 
     Path(out).mkdir(parents=True, exist_ok=True)

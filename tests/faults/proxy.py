@@ -76,15 +76,13 @@ class Proxy:
                 finally:
                     connection.close()
 
-            def _answer(
-                self, status: int, headers: dict[str, str], content: bytes, promised: int | None = None
-            ) -> None:
+            def _answer(self, status: int, headers: dict[str, str], content: bytes, promised: int = -1) -> None:
                 self.send_response(status)
                 length = headers.get("Content-Length") if self.command == "HEAD" else None
                 for name, value in headers.items():
                     if name.lower() not in ("content-length", "transfer-encoding", "connection", "date", "server"):
                         self.send_header(name, value)
-                self.send_header("Content-Length", length or str(len(content) if promised is None else promised))
+                self.send_header("Content-Length", length or str(len(content) if promised < 0 else promised))
                 self.end_headers()
                 if self.command != "HEAD":
                     self.wfile.write(content)

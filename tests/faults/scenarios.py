@@ -17,7 +17,7 @@ from selfray.train.trace import Record
 
 from . import runs
 from .invariants import violations
-from .runs import EVERY, STEPS, Run, recipe
+from .runs import STEPS, Run, recipe
 
 AIM = 55  # the step at which a fault strikes
 

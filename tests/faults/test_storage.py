@@ -53,8 +53,11 @@ def first(times, fault, methods=("PUT", "GET", "POST", "DELETE", "HEAD")):
     return lambda method, path: fault if method in methods and next(count) < times else None
 
 
-@pytest.mark.parametrize("fault", proxies.FAULTS)
-@pytest.mark.parametrize("times", [1, 2])
+FAST = [(1, "lost_answer"), (1, "half_request")]
+SLOW = [pytest.param(n, f, marks=pytest.mark.slow) for n in (1, 2) for f in proxies.FAULTS if (n, f) not in FAST]
+
+
+@pytest.mark.parametrize(("times", "fault"), FAST + SLOW)
 def test_a_fault_while_saving_or_loading_is_outlasted(bucket, proxy, tmp_path, fault, times, record_property):
     storage = Storage.at(f"{bucket}/run")
     store = Checkpoints(storage, cache=tmp_path)
@@ -71,6 +74,7 @@ def test_a_fault_while_saving_or_loading_is_outlasted(bucket, proxy, tmp_path, f
     assert verified(storage) == [1, 2]
 
 
+@pytest.mark.slow
 def test_with_faults_in_a_third_of_all_requests_every_committed_checkpoint_verifies(bucket, proxy, tmp_path):
     storage, draw, said = Storage.at(f"{bucket}/run"), random.Random(7), []
     store = Checkpoints(storage, keep=3, warn=said.append, cache=tmp_path)

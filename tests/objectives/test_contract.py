@@ -15,7 +15,7 @@ from selfray.train.build import asks_for_ids
 from selfray.train.optimizers import build
 
 
-ENCODER = {Conv: {"width": 16, "stages": 1}, ViT: {"shape": "tiny", "patch": 4, "layers": 2}}
+ENCODER = {Conv: {"width": 16, "stages": 1}, ViT: {"shape": "tiny", "patch": 4, "layers": 1}}
 
 
 def small(name):

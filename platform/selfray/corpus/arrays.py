@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError  # of numpy's parser of headers
 from typing import IO, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from .bad import BadSample
 
 MAX_ROW_BYTES = 256 << 20
 _CHUNK = 1 << 20
+_DAMAGED = (OSError, EOFError, ValueError, RuntimeError, TokenError, zlib.error, zipfile.BadZipFile)
 _READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -47,7 +49,7 @@ def found(path: Path) -> list[Array]:
         else:
             names = [""]
         return [_array(path, name) for name in sorted(names, key=_natural)]
-    except (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise UserError(f"{path} cannot be read as a numpy file: {type(error).__name__}: {error}") from None
 
 

@@ -55,7 +55,7 @@ def prepare(
         duplicates: `report` counts exact and near duplicates; `drop` takes exact ones out and `drop_near` both. Of
             duplicates in several splits the held-out one is kept. Memory of this process grows by 300 bytes a row
             unless they are ignored.
-        rows_per_group: rows of a Parquet row group; by default about 1 MiB of them, 64 to 1,024.
+        rows_per_group: rows of a Parquet row group; by default about 1 MiB of them, 16 to 1,024.
         rows_per_fragment: samples a task reads.
         ray: run on the Ray cluster (`cluster.start`); otherwise in this process.
         progress: called with the samples done and the samples in all.
@@ -95,7 +95,7 @@ def prepare(
             decider = kinds.find(source.kind)(**settings)
             settled = decider.settle(_spread(fragments, decider.wanted, decider.wanted_bytes))
             decider.use(settled)
-            rows = rows_per_group or min(1024, max(64, (1 << 20) // decider.row_bytes()))
+            rows = rows_per_group or min(1024, max(16, (1 << 20) // decider.row_bytes()))
             job = work.Job(source.kind, settings, settled, holdout, rows, source.classes)
             folder.start(destination, request, job)
         noted = _work(fragments, job, destination, ray, progress)

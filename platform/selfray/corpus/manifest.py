@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -125,3 +125,35 @@ class Manifest:
         }
         tuples: dict[str, Any] = {key: tuple(raw.pop(key)) for key in ("shape", "mean", "std", "classes")}
         return cls(splits=shards, **tuples, **raw)
+
+
+def mixed(manifests: list[Manifest], weights: list[float]) -> Manifest:
+    """What a mixture of corpora looks like: one shape, pooled statistics, no splits of its own but the rows in all.
+
+    Raises:
+        UserError: the corpora hold other data types or shapes.
+    """
+    first = manifests[0]
+    for other in manifests[1:]:
+        for key in ("kind", "shape", "dtype", "facts"):
+            if getattr(other, key) != getattr(first, key):
+                raise UserError(
+                    f"corpora {first.name!r} and {other.name!r} cannot be mixed: {key} is {getattr(first, key)} and "
+                    f"{getattr(other, key)}; prepare them with the same settings"
+                )
+    shares = [weight / sum(weights) for weight in weights]
+    columns = range(len(first.mean))
+    mean = tuple(sum(s * m.mean[c] for s, m in zip(shares, manifests, strict=True)) for c in columns)
+    square = [
+        sum(s * (m.std[c] ** 2 + m.mean[c] ** 2) for s, m in zip(shares, manifests, strict=True)) for c in columns
+    ]
+    return replace(
+        first,
+        name=" + ".join(m.name for m in manifests),
+        splits={"train": tuple(shard for m in manifests for shard in m.shards())},
+        mean=mean,
+        std=tuple(max(0.0, q - m**2) ** 0.5 for q, m in zip(square, mean, strict=True)),
+        classes=(),
+        label_counts={},
+        about={"weights": ", ".join(f"{m.name}: {share:.3f}" for m, share in zip(manifests, shares, strict=True))},
+    )

@@ -6,7 +6,7 @@ wherever the cluster has CPUs free. Both deliver the same batches, bit for bit.
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from . import place
-from .manifest import Manifest
-from .order import Order, Rows
+from .manifest import Manifest, mixed
+from .mixture import Component, Mixture
+from .order import Layout, Order, Rows
+from .place import Place
 from .read import COLUMNS, decode, lengths
 
 Block = tuple[NDArray[np.int64], NDArray[Any], NDArray[np.int32]]
@@ -29,7 +31,10 @@ Block = tuple[NDArray[np.int64], NDArray[Any], NDArray[np.int32]]
 BLOCK_BYTES = 16 * 2**20
 """Decoded bytes of a block on its way to a worker; Ray's default of 128 MiB doubles a worker's memory."""
 
-WINDOW_BYTES = 64 * 2**20
+CORPUS_BIT = 58
+"""From this bit on, the id of a sample of a mixture says which corpus it is from."""
+
+WINDOW_BYTES = 128 * 2**20
 """Stored bytes within which rows are mixed, over all lanes."""
 
 TASKS_AHEAD = 512
@@ -48,25 +53,12 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """All that is needed to read one worker's batches of any step."""
+class Corpus:
+    """One split of a prepared corpus, to be read by row numbers."""
 
-    folder: str
+    place: str
     manifest: Manifest
-    order: Order
-    rank: int = 0
-    world: int = 1
     split: str = "train"
-
-    @property
-    def per_step(self) -> int:
-        """Samples of this worker in a step."""
-        return len(self.order.lanes_of(self.rank, self.world)) * self.order.per_lane
-
-    @property
-    def steps_per_block(self) -> int:
-        """Steps whose decoded samples make up about `BLOCK_BYTES`."""
-        return max(1, BLOCK_BYTES // (self.per_step * self.manifest.row_bytes))
 
     @cached_property
     def groups(self) -> tuple[list[tuple[str, int]], Rows]:
@@ -79,7 +71,7 @@ class Plan:
         return places, np.concatenate([[0], np.cumsum(rows, dtype=np.int64)])
 
     def read(self, rows: Rows) -> pa.Table:
-        """The given rows of the corpus, in the given order."""
+        """The given rows, in the given order; only their row groups are read."""
         places, starts = self.groups
         of_row = np.searchsorted(starts, rows, side="right") - 1
         tables, offsets, offset = [], np.zeros(len(places), dtype=np.int64), 0
@@ -87,7 +79,7 @@ class Plan:
         for group in np.unique(of_row).tolist():
             by_file.setdefault(places[group][0], []).append(group)
         for file, groups in by_file.items():
-            with place.shard(self.folder, file) as shard:
+            with place.shard(self.place, file) as shard:
                 table = shard.read_row_groups([places[g][1] for g in groups], columns=COLUMNS)
             tables.append(table)
             for group in groups:
@@ -95,12 +87,49 @@ class Plan:
                 offset += starts[group + 1] - starts[group]
         return pa.concat_tables(tables).take(pa.array(offsets[of_row] + rows - starts[of_row]))
 
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is needed to read one worker's batches of any step."""
+
+    corpora: tuple[Corpus, ...]
+    manifest: Manifest  # of the corpus, or what a mixture of several looks like
+    order: Layout
+    seed: int
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def per_step(self) -> int:
+        """Samples of this worker in a step."""
+        return len(self.order.lanes_of(self.rank, self.world)) * self.order.per_lane
+
+    @property
+    def steps_per_block(self) -> int:
+        """Steps whose decoded samples make up about `BLOCK_BYTES`."""
+        return max(1, BLOCK_BYTES // (self.per_step * self.manifest.row_bytes))
+
+    def read(self, numbers: Rows, rows: Rows) -> pa.Table:
+        """Rows of corpora, in the given order; an id says in its upper bits which corpus it is from."""
+        if len(self.corpora) == 1:
+            return self.corpora[0].read(rows)
+        tables, places, offset = [], np.empty(len(rows), np.int64), 0
+        for number in np.unique(numbers).tolist():
+            (here,) = np.nonzero(numbers == number)
+            table = self.corpora[number].read(rows[here])
+            ids = pa.array(table["id"].to_numpy() + (number << CORPUS_BIT))
+            tables.append(table.set_column(0, table.schema.field("id"), ids))
+            places[here] = offset + np.arange(len(here))
+            offset += len(here)
+        return pa.concat_tables(tables).take(pa.array(places))
+
     def blocks(self, first: int, last: int) -> Iterator[Block]:
         """Ids, decoded samples and lengths of steps first ... last - 1, all in one window, some steps at a time."""
         epoch, step = divmod(first, self.order.steps)
         window, begin = divmod(step, self.order.window)
-        rows = self.order.window_rows(epoch, window, self.order.lanes_of(self.rank, self.world))
-        table = self.read(rows[begin : begin + last - first].reshape(-1))
+        samples = self.order.window_samples(epoch, window, self.order.lanes_of(self.rank, self.world))
+        numbers, rows = (part[begin : begin + last - first].reshape(-1) for part in samples)
+        table = self.read(numbers, rows)
         size = self.steps_per_block * self.per_step
         for start in range(0, len(table), size):
             part = table.slice(start, size)
@@ -123,16 +152,48 @@ class Plan:
             yield Batch(step, step // self.order.steps, ids[own], samples[own], valid[own])
 
 
-def plan(folder: str | Path, batch: int, seed: int, lanes: int, split: str = "train") -> Plan:
-    """How to read a prepared corpus in global batches of `batch`."""
-    manifest = Manifest.read(folder)
-    shards = manifest.shards(split)
-    rows, stored = manifest.rows(split), sum(shard.bytes for shard in shards)
-    if not rows:
-        raise UserError(f"corpus {manifest.name!r} has no samples in split {split!r}")
-    chunk = max(shards[0].row_groups)
-    window = max(1, WINDOW_BYTES // max(1, batch * stored // rows))
-    return Plan(str(folder), manifest, Order(rows, batch, seed, lanes, chunk, window), split=split)
+def plan(
+    corpus: Place | Mapping[str, float], batch: int, seed: int, lanes: int, max_samples: int | None = None
+) -> Plan:
+    """How to read prepared corpora in global batches of `batch`.
+
+    Args:
+        corpus: where a corpus is; or several, with the weight of each in the mixture.
+        batch: samples of a step over all workers.
+        seed: fixes the order.
+        lanes: at least the number of workers; fixes the order too.
+        max_samples: of an epoch; by default all.
+
+    Raises:
+        UserError: a corpus is missing or too small, or corpora do not fit together.
+    """
+    weights = {str(corpus): 1.0} if isinstance(corpus, str | Path) else dict(corpus)
+    corpora = tuple(Corpus(where, Manifest.read(where)) for where in weights)
+    for one in corpora:
+        if not one.manifest.rows(one.split):
+            raise UserError(f"corpus {one.manifest.name!r} has no samples in split {one.split!r}")
+    stored = sum(
+        weight / sum(weights.values()) * sum(shard.bytes for shard in one.manifest.shards()) / one.manifest.rows()
+        for one, weight in zip(corpora, weights.values(), strict=True)
+    )
+    window = max(1, int(WINDOW_BYTES // max(1, batch * stored)))
+    chunks = [max(one.manifest.shards()[0].row_groups) for one in corpora]
+    if len(corpora) == 1:
+        order: Layout = Order(corpora[0].manifest.rows(), batch, seed, lanes, chunks[0], window, max_samples)
+        return Plan(corpora, corpora[0].manifest, order, seed)
+    manifest = mixed([one.manifest for one in corpora], list(weights.values()))
+    parts = tuple(
+        Component(where, one.manifest.rows(), weight, chunk)
+        for (where, weight), one, chunk in zip(weights.items(), corpora, chunks, strict=True)
+    )
+    return Plan(corpora, manifest, Mixture(parts, batch, seed, lanes, window, max_samples), seed)
+
+
+def manifest_of(corpus: Place | Mapping[str, float]) -> Manifest:
+    """The manifest of a corpus, or what a mixture looks like."""
+    if isinstance(corpus, str | Path):
+        return Manifest.read(corpus)
+    return mixed([Manifest.read(where) for where in corpus], list(corpus.values()))
 
 
 def local(plan: Plan, first: int, last: int, stall_seconds: float = 120.0) -> Iterator[Batch]:

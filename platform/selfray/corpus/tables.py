@@ -3,7 +3,7 @@
 import gzip
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -53,6 +53,8 @@ def look(path: Path) -> Table:
             names, first = reader.schema.names, next(iter(reader), None)
         if first is None or not first.num_rows:
             raise UserError(f"{path} has no rows")
+        if len(set(names)) < len(names):
+            raise UserError(f"{path} has two columns of one name; rename one of {', '.join(names[:50])}")
         mostly = [name for name in names if 2 * _bad(first.column(name)).sum() < len(first)]
         return Table(mostly, [], [name for name in names if name not in mostly], headless)
     except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
@@ -95,16 +97,18 @@ def numbers(column: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     return np.asarray(values, np.float64), wrong
 
 
-def moments_in_time(column: pa.Array) -> NDArray[np.float64]:
-    """Times as numbers that grow with them, NaN where there is none: numbers, or dates of ISO 8601.
+def moments_in_time(column: pa.Array) -> NDArray[Any]:
+    """Times as numbers that grow with them: float64 numbers, or int64 nanoseconds of ISO 8601 dates.
+
+    A missing one is NaN, or the smallest integer.
 
     Raises:
         ValueError: they are neither.
     """
     if pa.types.is_temporal(column.type):
         ticks = column.cast(pa.timestamp("ns")) if pa.types.is_date(column.type) else column
-        values = ticks.cast(pa.int64()).to_numpy(zero_copy_only=False)
-        return np.where(pc.is_null(column).to_numpy(zero_copy_only=False), np.nan, values.astype(np.float64))
+        found: NDArray[Any] = pc.fill_null(ticks.cast(pa.int64()), np.iinfo(np.int64).min).to_numpy()
+        return found
     values, wrong = numbers(column)
     if not wrong.any():
         return values

@@ -35,6 +35,11 @@ class BarlowTwins(Objective):
         self.redundancy = redundancy
         self.projector = mlp([encoder.width, hidden, hidden, width], last_bias=False)
 
+    def projection(self, embedding: Tensor) -> Tensor:
+        """What the loss compares."""
+        projected: Tensor = self.projector(embedding)
+        return projected
+
     def loss(self, first: Tensor, second: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The paper's sum over the matrix, unscaled: it grows with `width`."""
         one, other = (self.projector(self.encoder.embed(view)) for view in (first, second))

@@ -39,6 +39,11 @@ class BYOL(Objective):
         self.predictor = mlp([width, hidden, width], last_bias=False)
         self.target_encoder, self.target_projector = Momentum(Embed(encoder)), Momentum(self.projector)
 
+    def projection(self, embedding: Tensor) -> Tensor:
+        """What the loss compares."""
+        projected: Tensor = self.projector(embedding)
+        return projected
+
     def loss(self, first: Tensor, second: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The sum of both directions; 0 is perfect agreement, 8 the opposite."""
         one, other = (self.predictor(self.projector(self.encoder.embed(view))) for view in (first, second))

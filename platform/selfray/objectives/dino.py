@@ -79,6 +79,11 @@ class DINO(Objective):
         self.register_buffer("sharpness", torch.tensor(self._teacher_temperature(0.0)))
         self._fresh_centres: list[Tensor] = []
 
+    def projection(self, embedding: Tensor) -> Tensor:
+        """What the loss compares."""
+        projected: Tensor = self.projector(embedding)
+        return projected
+
     def loss(self, first: Tensor, second: Tensor, local: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of every other view's distribution with the teacher's for each large view."""
         large, views = torch.cat([first, second]), 2 + len(local)

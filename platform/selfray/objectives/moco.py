@@ -71,6 +71,11 @@ class MoCo(Objective):
         self.queue = Queue(queue_size, width) if queue_size else None
         self._fresh_keys: list[Tensor] = []
 
+    def projection(self, embedding: Tensor) -> Tensor:
+        """What the loss compares."""
+        projected: Tensor = self.projector(embedding)
+        return projected
+
     def loss(self, first: Tensor, second: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """InfoNCE of the first view's query with the second view's key, and the other way round if symmetric."""
         loss, accuracy = self._one_way(first, second)

@@ -42,6 +42,13 @@ class Objective(nn.Module):
     def after_step(self, progress: float) -> None:
         """Update what gradients do not, such as a momentum encoder or a queue; `progress` is in (0, 1]."""
 
+    def projection(self, embedding: Tensor) -> Tensor | None:
+        """What the loss compares, of the encoder's embeddings: a head may collapse long before the encoder shows it.
+
+        (batch, width) -> (batch, width of the projection); None where nothing of the kind can collapse.
+        """
+        return None
+
     def before_epoch(self, epoch: int, embeddings: Embeddings) -> list[nn.Parameter]:
         """Look at the whole corpus before an epoch's first step; called on all workers, with equal random numbers.
 

@@ -38,6 +38,11 @@ class SimCLR(Objective):
         widths = [encoder.width] + [hidden or encoder.width] * (layers - 1) + [width]
         self.projector = mlp(widths, last_norm=True)
 
+    def projection(self, embedding: Tensor) -> Tensor:
+        """What the loss compares."""
+        projected: Tensor = self.projector(embedding)
+        return projected
+
     def loss(self, first: Tensor, second: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """NT-Xent of two views; batch statistics are taken over both at once, as in the paper's code."""
         projection = self.projector(self.encoder.embed(torch.cat([first, second])))

@@ -26,6 +26,11 @@ class SimSiam(Objective):
         self.projector = mlp([encoder.width, width, width, width], last_norm=True)
         self.predictor = mlp([width, bottleneck, width])
 
+    def projection(self, embedding: Tensor) -> Tensor:
+        """What the loss compares."""
+        projected: Tensor = self.projector(embedding)
+        return projected
+
     def loss(self, first: Tensor, second: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean over both directions; -1 is perfect agreement."""
         projections = [self.projector(self.encoder.embed(view)) for view in (first, second)]

@@ -56,6 +56,11 @@ class SwAV(Objective):
         self.register_buffer("queue_due", torch.tensor(False))
         self._fresh: list[Tensor] = []
 
+    def projection(self, embedding: Tensor) -> Tensor:
+        """What the loss compares."""
+        projected: Tensor = self.projector(embedding)
+        return projected
+
     def loss(self, first: Tensor, second: Tensor, local: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of every other view's prediction with each large view's assignment."""
         embedding = self.encoder.embed(torch.cat([first, second]))

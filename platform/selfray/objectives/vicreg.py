@@ -40,6 +40,11 @@ class VICReg(Objective):
         self.invariance, self.variance, self.covariance = invariance, variance, covariance
         self.expander = mlp([encoder.width, hidden, hidden, width], last_bias=False)
 
+    def projection(self, embedding: Tensor) -> Tensor:
+        """What the loss compares."""
+        projected: Tensor = self.expander(embedding)
+        return projected
+
     def loss(self, first: Tensor, second: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted sum of the three terms; each is logged unweighted."""
         one, other = (self.expander(self.encoder.embed(view)) for view in (first, second))

@@ -38,10 +38,14 @@ def alignment(first_BD: Tensor, second_BD: Tensor) -> Tensor:
     return (normalize(first_BD, dim=1) - normalize(second_BD, dim=1)).square().sum(1).mean()
 
 
-def measures(embedding_BD: Tensor) -> dict[str, Tensor]:
-    """The three that together notice every kind of collapse: any one alone misses some."""
-    return {
+def measures(embedding_BD: Tensor, projection_BP: Tensor | None = None) -> dict[str, Tensor]:
+    """The three that together notice every kind of collapse of an encoder: any one alone misses some.
+
+    The fourth looks at what the loss compares, which collapses first: a head can do that by itself.
+    """
+    found = {
         "health/feature_std": feature_std(embedding_BD),
         "health/rankme": rankme(embedding_BD),
         "health/uniformity": uniformity(embedding_BD),
     }
+    return found if projection_BP is None else found | {"health/projection_uniformity": uniformity(projection_BP)}

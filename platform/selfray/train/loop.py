@@ -32,7 +32,7 @@ class Job:
     """All that a worker needs; plain values, so that it can travel to any machine."""
 
     recipe: Recipe
-    corpus: str  # folder of the prepared corpus
+    corpus: str | dict[str, float]  # where the prepared corpus is; or several, with the weight of each
     run: str  # folder of the run
 
 
@@ -98,7 +98,7 @@ def _train(
     place = device.choose(settings.gpu)
     torch.set_num_threads(device.threads(settings))
     device.keep_memory()
-    plan = stream.plan(job.corpus, settings.batch, seed, settings.lanes)
+    plan = stream.plan(job.corpus, settings.batch, seed, settings.lanes, settings.max_samples)
     plan = replace(plan, rank=rank, world=world)
     divisible(plan, settings)
     distributed.share(worker_batches(plan))
@@ -224,4 +224,6 @@ def _due(settings: Pretrain, done: int, total: int, saved_at: float, stopping: b
 def _look(step: build.Step, samples: Tensor, keys: Tensor) -> Row:
     """Collapse measures of what the encoder, as it would be used, makes of up to 256 samples."""
     embedding = walk.embed_plain(step, samples[:256], keys[:256])
-    return {name: float(value) for name, value in health.measures(embedding).items()}
+    with walk.evaluating(step.objective) as objective:
+        measures = health.measures(embedding, objective.projection(embedding))
+    return {name: float(value) for name, value in measures.items()}

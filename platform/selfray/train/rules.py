@@ -8,7 +8,12 @@ LEAST_FEATURE_STD = 0.1
 """Features behind a ReLU are all positive, so a healthy encoder may show as little as 0.3."""
 
 MOST_UNIFORMITY = -0.1
-"""About -0.5 is what positive features of a healthy encoder show; 0 is collapse. No real collapse has tested it yet."""
+"""About -0.5 is what positive features of a healthy encoder show; 0 is collapse."""
+
+MOST_PROJECTION_UNIFORMITY = -0.1
+"""After 200 steps on digits: -0.01 for BYOL without its predictor, -0.04 for SimSiam without the stopped gradient and
+-0.06 for VICReg without variance, whose encoders' embeddings all looked healthy; -1.4 to -2.5 as the papers have them.
+"""
 
 
 def warnings(row: Mapping[str, float], width: int) -> list[str]:
@@ -26,6 +31,11 @@ def warnings(row: Mapping[str, float], width: int) -> list[str]:
         )
     if row.get("health/rankme", width) < 0.02 * width + 1:
         found.append(f"RankMe is {row['health/rankme']:.1f} of {width}: embeddings live on a line or two")
+    if row.get("health/projection_uniformity", -4.0) > MOST_PROJECTION_UNIFORMITY:
+        found.append(
+            f"projection_uniformity is {row['health/projection_uniformity']:.2f} (0 is collapse): what the loss "
+            "compares is nearly the same for all samples, so it teaches the encoder nothing"
+        )
     return found
 
 

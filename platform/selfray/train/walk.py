@@ -1,24 +1,33 @@
 """One pass over the corpus with the encoder as it is now, for objectives that look at all of it before an epoch."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..corpus.stream import Batch, Plan
 from ..views.random import sample_keys
 from . import build, device, distributed
 
+M = TypeVar("M", bound=nn.Module)
+
 
 def embed_plain(step: build.Step, samples: Tensor, keys: Tensor) -> Tensor:
     """What the encoder, as it would be used, makes of raw samples: (batch, width), without gradient."""
-    encoder = step.objective.encoder
-    encoder.eval()
+    with torch.no_grad(), evaluating(step.objective.encoder) as encoder:
+        return encoder.embed(step.views.make("plain", samples, keys)["images"])
+
+
+@contextmanager
+def evaluating(module: M) -> Iterator[M]:
+    """A module in evaluation mode, in which batch statistics are neither taken nor changed."""
+    module.eval()
     try:
-        with torch.no_grad():
-            return encoder.embed(step.views.make("plain", samples, keys)["images"])
+        yield module
     finally:
-        encoder.train()
+        module.train()
 
 
 def embeddings(
@@ -39,5 +48,5 @@ def embeddings(
     for _, samples, ids in device.fed(source(plan, epoch * steps, (epoch + 1) * steps, stall_seconds), place):
         # The block ends before the batch is handed out: what the caller computes is no part of it.
         with torch.autocast(place.type, precision, enabled=precision != torch.float32):
-            embedding = embed_plain(step, samples, sample_keys(ids, plan.order.seed, epoch))
+            embedding = embed_plain(step, samples, sample_keys(ids, plan.seed, epoch))
         yield distributed.gather_detached(ids), distributed.gather_detached(embedding.float())

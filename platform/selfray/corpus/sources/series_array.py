@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...errors import UserError
-from .. import arrays
+from .. import arrays, columns
 from ..arrays import Array
 from ..bad import BadSample
 from .source import File, Fragment, Sample, Source, pieces, printable, splits_of
@@ -64,8 +64,10 @@ class SeriesArray(Source):
             raise UserError(f"{path} has train and test arrays, but also {stray[0]}; move it")
         self._splits = splits
         distinct = {label for part in self._parts for label in part.labels or () if label}
-        numbers = all(re.fullmatch(r"-?\d+", label) for label in distinct)
-        self.classes = tuple(sorted(distinct, key=int) if numbers else sorted(distinct))
+        classes = columns.classes(distinct, "label", False, path)
+        if classes is None:  # targets and no classes
+            self._parts = [part._replace(labels=None) for part in self._parts]
+        self.classes = classes or ()
 
     @staticmethod
     def accepts(files: list[File], kind: str | None) -> bool:
@@ -131,6 +133,8 @@ def _part(root: Path, file: File, array: Array, word: str, named: bool, labels: 
         raise UserError(
             f"{root} has {array.shape[0]} series in {array.name}, but {len(values)} labels in {labels[1].name}"
         )
+    if values.dtype.kind == "f" and (values[~np.isnan(values)] % 1).any():
+        return _Part(file, array, word, single, None)  # targets of a regression
     return _Part(file, array, word, single, [_text(value) for value in values.tolist()])
 
 

@@ -139,7 +139,7 @@ class SeriesTable(Source):
         found = tables.batches(self.root / self._parts[0].path, [time], 0, 1000, self._table.headless)
         try:
             return all(len(tables.moments_in_time(batch.column(0))) for _, batch in found)
-        except ValueError:
+        except (ValueError, pa.ArrowException):
             return False
 
     def _indexed(self, file: File) -> set[str | None]:
@@ -249,8 +249,9 @@ def _joined(parts: list[Any], names: list[str]) -> tuple[np.ndarray | BadSample,
             times = np.concatenate([tables.moments_in_time(part[2]) for part in parts])
         except ValueError as error:
             return BadSample("undecodable", f"the time {error}"), label
-        if not (np.diff(times) > 0).all():
-            step = int(np.argmin(np.diff(times) > 0)) + 1
+        later = times[1:] > times[:-1]
+        if not later.all():
+            step = int(np.argmin(later)) + 1
             return BadSample("non_monotonic", f"step {step} is not later than the one before"), label
     return np.concatenate([part[0] for part in parts]), label
 

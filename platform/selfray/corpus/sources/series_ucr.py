@@ -67,11 +67,16 @@ class SeriesUcr(Source):
 
     @staticmethod
     def read(fragment: Fragment) -> Iterator[Sample]:
-        where, path = fragment.where, fragment.where["file"][0]
-        found = _data_lines(Path(fragment.root, path), where["offset"])
-        for number, (_, line) in enumerate(islice(found, fragment.rows)):
-            data, label, meta = _parsed(line, where["header"])
-            yield Sample(fragment.first + number, f"{path}#{where['row'] + number}", data, label, None, meta)
+        where, path, done = fragment.where, fragment.where["file"][0], 0
+        try:
+            for _, line in islice(_data_lines(Path(fragment.root, path), where["offset"]), fragment.rows):
+                data, label, meta = _parsed(line, where["header"])
+                yield Sample(fragment.first + done, f"{path}#{where['row'] + done}", data, label, None, meta)
+                done += 1
+        except OSError as error:
+            bad = BadSample("unreadable", f"{type(error).__name__}: {error.strerror}")
+            for number in range(done, fragment.rows):
+                yield Sample(fragment.first + number, f"{path}#{where['row'] + number}", bad)
 
     def _classes(self) -> tuple[str, ...]:
         """The header's classes, else the labels that are there."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ...errors import UserError
-from .. import tars
+from .. import columns, tars
 from ..bad import BadSample
 from ..tars import Member
 from . import audio, folder
@@ -57,8 +57,11 @@ class Tar(Source):
         listed = found[self.kind]
         self._samples = {file: [*listed.get(file, []), *ends.get(file, [])] for file in self._tars}
         labels = {s["label"] for samples in self._samples.values() for s in samples if s["label"] is not None}
-        numbers = all(label.isascii() and label.isdigit() for label in labels)
-        self.classes = tuple(sorted(labels, key=int) if numbers else sorted(labels))
+        classes = columns.classes(labels, "label", False, path)
+        if classes is None:  # texts and no classes
+            for sample in (sample for samples in self._samples.values() for sample in samples):
+                sample["label"] = None
+        self.classes = classes or ()
         self._splits = file_splits(self.root, self._tars)
 
     @staticmethod
