@@ -13,6 +13,7 @@ from .corpus import place
 from .corpus.manifest import Manifest
 from .corpus.read import decode
 from .errors import UserError
+from .train.build import input_channels
 
 BATCH = 512
 
@@ -78,10 +79,10 @@ def embed(
 def _check(model: str | Path, manifest: Manifest) -> None:
     """Raise a UserError unless the encoder reads what the corpus holds."""
     config = export.read_config(export.fetched(model))
-    if config["kind"] != manifest.kind or config["channels"] != manifest.channels:
+    if config["kind"] != manifest.kind or config["channels"] != input_channels(manifest):
         raise UserError(
             f"the encoder reads {config['kind']} with {config['channels']} channels, corpus {manifest.name!r} holds "
-            f"{manifest.kind} with {manifest.channels}"
+            f"{manifest.kind} with {input_channels(manifest)}"
         )
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -82,15 +83,20 @@ def _measured(objective: Any, settings: Any, manifest: Manifest, batch: int, pre
     """Bytes that backward keeps, and operations of a forward pass, for one batch of a worker."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    samples = torch.zeros(2, *manifest.shape, dtype=torch.uint8)
-    seen = build.views(settings).make(objective.views, samples, sample_keys(torch.arange(2), 0, 0))
+    samples = torch.from_numpy(np.zeros((1, *manifest.shape), manifest.dtype))
+    family = build.views(settings, manifest.facts)
+    seen, more = (
+        family.make(objective.views, samples.expand(n, *manifest.shape), sample_keys(torch.arange(n), 0, 0))
+        for n in (5, 7)  # the axis that differs is the batch's
+    )
     views = {
         name: torch.empty(
-            *(batch if i == max(view.ndim - 4, 0) else n for i, n in enumerate(view.shape)),
+            *(batch if i == rows else n for i, n in enumerate(view.shape)),
             dtype=view.dtype,
             device="meta",
         )
         for name, view in seen.items()
+        for rows in [next(i for i, (n, m) in enumerate(zip(view.shape, more[name].shape, strict=True)) if n != m)]
     }
     if build.asks_for_ids(objective):
         views["ids"] = torch.empty(batch, dtype=torch.long, device="meta")

@@ -51,6 +51,7 @@ def build(config: dict[str, Any]) -> Encoder:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.get("training", {}).get("seed", 0))
         built = encoders.find(config["name"])(config["channels"], tuple(config["size"]), **config["settings"])
+    built.facts = dict(config.get("facts", {}))
     built.set_statistics(tuple(config["mean"]), tuple(config["std"]))
     return built.eval()
 

@@ -219,8 +219,9 @@ def parse(plain: Mapping[str, Any], source: str = "recipe") -> Recipe:
         if isinstance(part, dict):
             resolved[key], wrong = _part(find, part, f"pretrain.{key}")
             found += wrong
+    family = _views((parts or {}).get("encoder"))
     if isinstance((parts or {}).get("views", {}), dict):
-        resolved["views"], wrong = signature.check(_views(), (parts or {}).get("views", {}), "pretrain.views")
+        resolved["views"], wrong = signature.check(family, (parts or {}).get("views", {}), "pretrain.views")
         found += wrong
     evaluate = plain.get("evaluate")
     resolved_probes: dict[str, Any] = {}
@@ -246,10 +247,14 @@ def _finders() -> dict[str, Any]:
     return {"objective": objectives.find, "encoder": encoders.find, "optimizer": optimizers.find}
 
 
-def _views() -> type:
-    from .views.image import ImageViews
+def _views(encoder: Any) -> type:
+    """The views of the data type that an encoder reads; of images if there is no such encoder, which is said elsewhere."""
+    from . import encoders, views
 
-    return ImageViews
+    try:
+        return views.find(encoders.find(encoder["name"]).kind)
+    except (UserError, KeyError, TypeError):
+        return views.find("image")
 
 
 def _probe(name: str) -> type:

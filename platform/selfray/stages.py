@@ -169,7 +169,7 @@ class Pipeline:
         results = compare(
             load(encoder).to(place),
             build(read_config(encoder)).to(place),
-            building.views(self.recipe.pretrain),
+            building.views(self.recipe.pretrain, self.manifest.facts),
             settings.corpus or self.folder,
             settings.probes,
             self.out / "evaluation",

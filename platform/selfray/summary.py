@@ -31,7 +31,8 @@ def export_encoder(run: Path, recipe: Recipe, manifest: Manifest, steps: int, re
         "kind": manifest.kind,
         "name": part.pop("name"),
         "settings": part,
-        "channels": manifest.channels,
+        "channels": build.input_channels(manifest),
+        "facts": manifest.facts,
         "size": list(build.view_size(settings, manifest)),
         "output_width": encoder.width,
         "mean": list(manifest.mean),
@@ -80,13 +81,13 @@ def write_views(file: Path, recipe: Recipe, corpus: Place, count: int = 8) -> No
     all_ids, all_samples, _ = next(plan.blocks(0, 1))
     ids, samples = torch.tensor(all_ids[:count]), torch.tensor(all_samples[:count])
     objective = _trained(file.parent, recipe, plan.manifest).eval()
-    seen = build.views(settings).make(objective.views, samples, sample_keys(ids, recipe.seed, 0))
+    seen = build.views(settings, plan.manifest.facts).make(objective.views, samples, sample_keys(ids, recipe.seed, 0))
     with torch.inference_mode():
         shown = seen | objective.pictures(seen)
     pictures: dict[str, Any] = {
         name: (view.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
         for name, view in shown.items()
-        if view.ndim == 4
+        if view.ndim == 4 and view.is_floating_point()
     }
     np.savez(file, sample=samples.numpy(), **pictures)
 
@@ -154,7 +155,8 @@ def table(probes: list[dict[str, Any]]) -> Table:
     """The probes beside their baselines."""
     shown = Table(title="What the encoder learned (held-out accuracy)", title_justify="left", title_style="bold")
     shown.add_column("probe")
-    for column in ("pretrained", "95 % interval", "untrained", "raw pixels"):
+    raw = probes[0].get("raw_name", "raw") if probes else "raw"
+    for column in ("pretrained", "95 % interval", "untrained", raw):
         shown.add_column(column, justify="right")
     for row in probes:
         low, high = row["interval"]

@@ -82,7 +82,7 @@ def test_features_do_not_depend_on_the_batch(digits, recipe):
     from selfray.train import build
 
     encoder = build.objective(recipe().pretrain, Manifest.read(digits), 0).encoder
-    images = load(digits, "test", 1000).images
+    images = load(digits, "test", 1000).data
 
     def prepare(samples):
         return samples.permute(0, 3, 1, 2) / 255

@@ -77,6 +77,8 @@ def test_each_kind_of_collapse_is_warned_of_in_words():
     assert "same way" in rules.warnings({**fine, "health/feature_std": 0.01}, 128)[0]
     assert "coincide" in rules.warnings({**fine, "health/uniformity": -0.01}, 128)[0]
     assert "line" in rules.warnings({**fine, "health/rankme": 1.1}, 128)[0]
+    assert "what the loss compares" in rules.warnings({**fine, "health/projection_uniformity": -0.02}, 128)[0]
+    assert rules.warnings({**fine, "health/projection_uniformity": -0.9}, 128) == []
     assert rules.warnings({}, 128) == []
     with pytest.raises(UserError, match="infinite or not a number"):
         rules.stop_if_not_finite(0.1, 30)

@@ -1,20 +1,26 @@
 """The small contract that every encoder keeps, whichever library its layers come from."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
 from ..errors import UserError
+from .inputs import FUNCTIONS
 
 
 class Encoder(nn.Module):
     """Maps a batch of samples to features, and features to one vector a sample.
 
-    A family's `__init__` takes what the corpus fixes as positional arguments (for images `channels` and `size`,
-    height and width of a view in pixels) and its settings as keyword arguments with defaults; it sets `width` and
-    `stride`. Heads belong to objectives and are thrown away after training.
+    A family's `__init__` takes what the corpus fixes as positional arguments, `channels` (of text, words of the
+    vocabulary) and `size` (of images, height and width of a view in pixels; else the length), and its settings as
+    keyword arguments with defaults; it sets `width` and `stride`. Heads belong to objectives and are thrown away after
+    training. What `forward` takes is, for each `kind`:
+
+    - image: float (batch, channels, height, width) in [0, 1];
+    - audio: float (batch, time) in [-1, 1];
+    - series: float (batch, time, channels), NaN where values are missing or padded, which must not leak;
+    - text: int64 (batch, length), numbers of tokens; `facts["pad"]` is padding, which must not leak.
     """
 
     kind: ClassVar[str] = "image"
@@ -35,9 +41,10 @@ class Encoder(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, channels: int, size: tuple[int, int]):
+    def __init__(self, channels: int, size: tuple[int, ...]):
         super().__init__()
         self.size = tuple(size)
+        self.facts: dict[str, Any] = {}  # of the corpus, such as a sampling rate or the number of the padding token
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("std", torch.ones(channels))
 
@@ -85,11 +92,7 @@ class Encoder(nn.Module):
     def embed(self, inputs: Tensor) -> Tensor:
         """One vector a sample, (batch, width).
 
-        Images may be float (batch, channels, height, width) in [0, 1], or uint8 (batch, height, width, channels) as
-        they come from a file, of any height and width.
+        Inputs are what `forward` takes, or samples as a corpus stores them: images uint8 (batch, height, width,
+        channels) of any height and width, sounds int16 (batch, time), tokens of any integer type.
         """
-        if inputs.dtype == torch.uint8:
-            inputs = inputs.permute(0, 3, 1, 2).float() / 255
-            if inputs.shape[2:] != self.size:
-                inputs = interpolate(inputs, self.size, mode="bilinear", antialias=True).clamp(0, 1)
-        return self.pool(self(inputs))
+        return self.pool(self(FUNCTIONS[self.kind](inputs, self.size)))

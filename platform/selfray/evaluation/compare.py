@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..corpus.manifest import Manifest
 from ..encoders.encoder import Encoder
 from ..errors import UserError
 from ..probes import find
@@ -15,7 +16,8 @@ from ..probes.probe import Features
 from ..train import health
 from ..views.random import sample_keys
 from ..views.views import Views
-from .features import Samples, embed, load, raw
+from .features import Samples, embed, load
+from .raw import FUNCTIONS, NAMES
 
 SHOWN = 2000
 """Test samples kept for the report's map and galleries."""
@@ -37,16 +39,21 @@ def compare(
     """
     train, test = _splits(corpus, max_samples)
 
-    def prepare(images: torch.Tensor) -> torch.Tensor:
-        return views.make("plain", images, torch.zeros(len(images), dtype=torch.long))["images"]
+    manifest = Manifest.read(corpus)
+
+    def prepare(samples: torch.Tensor) -> torch.Tensor:
+        return views.inputs(samples, torch.zeros(len(samples), dtype=torch.long, device=samples.device))
+
+    def raw(samples: NDArray[Any]) -> NDArray[np.float32]:
+        return FUNCTIONS[manifest.kind](samples, manifest.facts)
 
     vectors = {
-        "pretrained": (embed(trained, train.images, prepare), embed(trained, test.images, prepare)),
-        "untrained": (embed(untrained, train.images, prepare), embed(untrained, test.images, prepare)),
-        "raw": (raw(train.images, prepare), raw(test.images, prepare)),
+        "pretrained": (embed(trained, train.data, prepare), embed(trained, test.data, prepare)),
+        "untrained": (embed(untrained, train.data, prepare), embed(untrained, test.data, prepare)),
+        "raw": (raw(train.data), raw(test.data)),
     }
     labelled = bool((train.labels >= 0).all() and (test.labels >= 0).all()) and len(np.unique(train.labels)) > 1
-    rows = [_probe(name, settings, vectors, train, test) for name, settings in probes.items()] if labelled else []
+    rows = [_probe(name, settings, vectors, train, test, NAMES[manifest.kind]) for name, settings in probes.items()] if labelled else []
     results = {
         "samples": {"train": len(train.ids), "test": len(test.ids)},
         "probes": rows,
@@ -59,24 +66,16 @@ def compare(
         out / "samples.npz",
         embedding=vectors["pretrained"][1][shown],
         untrained=vectors["untrained"][1][shown],
-        image=test.images[shown],
+        **({"image": test.data[shown]} if manifest.kind == "image" else {}),
         label=test.labels[shown].astype(np.int32),
         id=test.ids[shown],
-        classes=np.array(_classes(corpus), dtype=np.str_),
+        classes=np.array(manifest.classes, dtype=np.str_),
     )
     (out / "results.json").write_text(json.dumps(results, indent=1))
     return results
 
 
-def _classes(corpus: str | Path) -> tuple[str, ...]:
-    from ..corpus.manifest import Manifest
-
-    return Manifest.read(corpus).classes
-
-
 def _splits(corpus: str | Path, limit: int) -> tuple[Samples, Samples]:
-    from ..corpus.manifest import Manifest
-
     manifest = Manifest.read(corpus)
     if "test" not in manifest.splits:
         raise UserError(
@@ -92,6 +91,7 @@ def _probe(
     vectors: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]],
     train: Samples,
     test: Samples,
+    raw_name: str,
 ) -> dict[str, Any]:
     probe = find(name)(**settings)
     correct = {
@@ -101,7 +101,7 @@ def _probe(
     row: dict[str, Any] = {"probe": name, "metric": probe.metric, "protocol": probe.protocol, "settings": settings}
     row |= {kind: float(right.mean()) for kind, right in correct.items()}
     row |= {f"{kind}_interval": bootstrap(right) for kind, right in correct.items()}
-    return row | {"interval": row["pretrained_interval"], "raw_name": "raw pixels", "higher_is_better": True}
+    return row | {"interval": row["pretrained_interval"], "raw_name": raw_name, "higher_is_better": True}
 
 
 def bootstrap(right: NDArray[np.bool_], draws: int = 1000) -> tuple[float, float]:
@@ -130,7 +130,7 @@ def _scores(
     some = slice(0, 1000)
     values: dict[str, dict[str, float]] = {name: {} for name in MEANINGS}
     keys = sample_keys(torch.from_numpy(test.ids[some]), seed=0, epoch=0)
-    pair = views.make("pair", torch.tensor(test.images[some]), keys) if "pair" in views.kinds else None
+    pair = views.make("pair", torch.tensor(test.data[some]), keys) if "pair" in views.kinds else None
     for kind, encoder in encoders.items():
         for name, value in health.measures(torch.from_numpy(vectors[kind][1][some])).items():
             values[name.removeprefix("health/")][kind] = float(value)
@@ -150,7 +150,7 @@ def _verdict(rows: list[dict[str, Any]], labelled: bool) -> str:
     best = max(rows, key=lambda r: r["pretrained"])
     numbers = (
         f"{best['probe']} accuracy {best['pretrained']:.1%} on held-out samples, "
-        f"{best['untrained']:.1%} untrained, {best['raw']:.1%} raw pixels"
+        f"{best['untrained']:.1%} untrained, {best['raw']:.1%} {best['raw_name']}"
     )
     if len(better) == len(rows):
         return f"Pretraining taught the encoder something on every probe: {numbers}."

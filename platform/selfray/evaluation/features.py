@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,16 +16,12 @@ from ..corpus.order import mix
 from ..corpus.read import decode
 from ..encoders.encoder import Encoder
 
-RAW_SIDE = 32
-"""Raw pixels are compared at this many pixels a side at most."""
-
-
 @dataclass(frozen=True)
 class Samples:
     """Decoded samples of a split with what is known of them."""
 
     ids: NDArray[np.int64]
-    images: NDArray[np.uint8]  # (samples, height, width, channels)
+    data: NDArray[Any]  # (samples, *shape of the corpus)
     labels: NDArray[np.int64]  # -1 where there is none
 
 
@@ -34,7 +31,7 @@ def load(folder: str | Path, split: str, limit: int, seed: int = 0) -> Samples:
     places = [(s.file, g, rows) for s in manifest.shards(split) for g, rows in enumerate(s.row_groups)]
     if manifest.rows(split) > limit:
         places.sort(key=lambda place: mix(seed, hash_of(place[0]), place[1]))
-    ids, images, labels, count = [], [], [], 0
+    ids, data, labels, count = [], [], [], 0
     for file, group, _ in places:
         if count >= limit:
             break
@@ -42,9 +39,9 @@ def load(folder: str | Path, split: str, limit: int, seed: int = 0) -> Samples:
             table = shard.read_row_group(group, columns=["id", "data", "length", "label"]).slice(0, limit - count)
         count += len(table)
         ids.append(table["id"].to_numpy())
-        images.append(decode(table, manifest))
+        data.append(decode(table, manifest))
         labels.append(table["label"].fill_null(-1).to_numpy().astype(np.int64))
-    return Samples(np.concatenate(ids), np.concatenate(images), np.concatenate(labels))
+    return Samples(np.concatenate(ids), np.concatenate(data), np.concatenate(labels))
 
 
 def hash_of(text: str) -> int:
@@ -54,21 +51,13 @@ def hash_of(text: str) -> int:
 
 @torch.inference_mode()
 def embed(
-    encoder: Encoder, images: NDArray[np.uint8], prepare: Callable[[Tensor], Tensor], batch: int = 512
+    encoder: Encoder, data: NDArray[Any], prepare: Callable[[Tensor], Tensor], batch: int = 512
 ) -> NDArray[np.float32]:
-    """Embeddings of images, (samples, width); `prepare` makes float images of the encoder's size."""
+    """Embeddings of samples, (samples, width); `prepare` makes what the encoder takes of them."""
     encoder.eval()
     place = next(encoder.parameters()).device
     parts = [
-        encoder.embed(prepare(torch.tensor(images[i : i + batch]).to(place))).float().cpu()
-        for i in range(0, len(images), batch)
+        encoder.embed(prepare(torch.tensor(data[i : i + batch]).to(place))).float().cpu()
+        for i in range(0, len(data), batch)
     ]
     return torch.cat(parts).numpy()
-
-
-def raw(images: NDArray[np.uint8], prepare: Callable[[Tensor], Tensor]) -> NDArray[np.float32]:
-    """Pixels in [0, 1] as vectors, shrunk to 32 x 32 where they are more."""
-    small = prepare(torch.tensor(images))
-    if min(small.shape[2:]) > RAW_SIDE:
-        small = torch.nn.functional.adaptive_avg_pool2d(small, RAW_SIDE)
-    return small.flatten(1).numpy()

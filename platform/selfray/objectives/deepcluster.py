@@ -29,6 +29,7 @@ class DeepCluster(Objective):
         components: Principal components that are clustered, whitened and of length 1.
         iterations: Iterations of k-means.
         fit_samples: Samples on which centres are fitted at most; the others are read a second time and assigned.
+        reassign: Epochs between two clusterings; an epoch of few steps does not teach the new classifier much.
     """
 
     views = "pair"
@@ -45,10 +46,11 @@ class DeepCluster(Objective):
         components: PositiveInt = 256,
         iterations: NonNegativeInt = 20,
         fit_samples: PositiveInt = 250_000,
+        reassign: PositiveInt = 1,
     ):
         super().__init__(encoder)
         self.clusters, self.components = clusters, components
-        self.iterations, self.fit_samples = iterations, fit_samples
+        self.iterations, self.fit_samples, self.reassign = iterations, fit_samples, reassign
         self.classifier = nn.Linear(encoder.width, clusters)
         self._start_anew()
         self.register_buffer("known", torch.zeros(0, dtype=torch.long))  # sample ids in rising order
@@ -58,20 +60,24 @@ class DeepCluster(Objective):
 
     def loss(self, first: Tensor, second: Tensor, ids: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of both views with their sample's cluster."""
-        cluster = self._cluster_of(ids).repeat(2)
+        cluster, known = (column.repeat(2) for column in self._cluster_of(ids))
         logits = self.classifier(self.encoder.embed(torch.cat([first, second])))
-        loss = balanced_cross_entropy(logits, cluster, self.sizes)
+        loss = balanced_cross_entropy(logits, cluster, self.sizes, known)
         accuracy = (logits.detach().argmax(1) == cluster).float().mean()
         return loss, {"cluster_accuracy": accuracy, "cluster_stability": self.stability.clone()}
 
-    def _cluster_of(self, ids: Tensor) -> Tensor:
+    def _cluster_of(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Each sample's cluster, and whether it took part in the clustering."""
         if not len(self.known):
-            return ids % self.clusters  # before there is any clustering
-        return self.assigned[torch.searchsorted(self.known, ids).clamp_max(len(self.known) - 1)].long()
+            return ids % self.clusters, torch.ones_like(ids, dtype=torch.bool)  # before there is any clustering
+        place = torch.searchsorted(self.known, ids).clamp_max(len(self.known) - 1)
+        return self.assigned[place].long(), self.known[place] == ids
 
     @torch.no_grad()
     def before_epoch(self, epoch: int, embeddings: Embeddings) -> list[nn.Parameter]:
         """Cluster the corpus as the encoder sees it now, and let the classifier forget."""
+        if epoch % self.reassign:
+            return []
         place = self.classifier.weight.device
         ids, rows, complete = _at_most(embeddings(), self.fit_samples)
         mean, matrix = whitening(rows, self.components)
@@ -81,8 +87,9 @@ class DeepCluster(Objective):
         parts = [(i, nearest(whitened(r, mean, matrix), centres)) for i, r in found]
         known, order = torch.cat([i for i, _ in parts]).to(place).sort()
         assigned = from_first(torch.cat([a for _, a in parts])[order]).to(place)
-        if torch.equal(known, self.known):
-            self.stability.fill_(agreement(self.assigned, assigned))
+        before, both = self._cluster_of(known)
+        if len(self.known) and both.any():
+            self.stability.fill_(agreement(before[both], assigned[both]))
         self.known, self.assigned = known, assigned.to(torch.int32)
         self.sizes = torch.bincount(assigned, minlength=self.clusters)
         self._start_anew()
@@ -109,15 +116,20 @@ class DeepCluster(Objective):
 
 
 @full_precision
-def balanced_cross_entropy(logits_BK: Tensor, cluster_B: Tensor, sizes_K: Tensor) -> Tensor:
+def balanced_cross_entropy(
+    logits_BK: Tensor, cluster_B: Tensor, sizes_K: Tensor, known_B: Tensor | None = None
+) -> Tensor:
     """Cross-entropy in which every cluster that is not empty counts alike over an epoch (section 3.2).
 
     A sample counts (samples / clusters in use) / size of its cluster, which is 1 on average; the mean over the batch
-    is not divided by the sum of these weights, so that batches and workers add up to the same sum.
+    is not divided by the sum of these weights, so that batches and workers add up to the same sum. Samples that are not
+    known count nothing.
     """
     used = (sizes_K > 0).sum()
-    weight_B = sizes_K.sum() / used / sizes_K[cluster_B].clamp_min(1)
-    return (weight_B.to(logits_BK.dtype) * cross_entropy(logits_BK, cluster_B, reduction="none")).mean()
+    weight_B = sizes_K.sum().to(logits_BK.dtype) / used / sizes_K[cluster_B].clamp_min(1)
+    if known_B is not None:
+        weight_B = weight_B * known_B
+    return (weight_B * cross_entropy(logits_BK, cluster_B, reduction="none")).mean()
 
 
 def _at_most(parts: Iterator[tuple[Tensor, Tensor]], most: int) -> tuple[Tensor, Tensor, bool]:

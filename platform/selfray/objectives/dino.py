@@ -78,11 +78,14 @@ class DINO(Objective):
         self.register_buffer("centre", torch.zeros(prototypes))
         self.register_buffer("sharpness", torch.tensor(self._teacher_temperature(0.0)))
         self._fresh_centres: list[Tensor] = []
+        self._late = False
 
-    def projection(self, embedding: Tensor) -> Tensor:
-        """What the loss compares."""
-        projected: Tensor = self.projector(embedding)
-        return projected
+    def projection(self, embedding: Tensor) -> Tensor | None:
+        """What the loss compares, in the second half of a run.
+
+        Without batch normalisation projections begin nearly alike: that is collapse only if it stays so.
+        """
+        return self.projector(embedding) if self._late else None
 
     def loss(self, first: Tensor, second: Tensor, local: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of every other view's distribution with the teacher's for each large view."""
@@ -119,6 +122,7 @@ class DINO(Objective):
         self.teacher_prototypes.follow(self.prototypes, momentum)
         self.sharpness.fill_(self._teacher_temperature(progress))
         self.prototypes.train_when(progress >= self.frozen)
+        self._late = progress > 0.5
 
 
 @full_precision

@@ -46,7 +46,8 @@ def nearest(rows_ND: Tensor, centres_KD: Tensor) -> Tensor:
 def kmeans(rows_ND: Tensor, clusters: int, iterations: int) -> Tensor:
     """Centres by Lloyd's algorithm; an empty cluster gets half of the largest.
 
-    The first centres are rows that torch's random numbers draw. Repeats bit for bit on a CPU; sums of a GPU are taken in any order.
+    The first centres are rows that torch's random numbers draw. Repeats bit for bit on a CPU; a GPU takes sums in any
+    order.
 
     Args:
         rows_ND: What is clustered.

@@ -1,26 +1,30 @@
 """From a recipe and a manifest to the modules of a run; the same on every worker."""
 
 import inspect
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .. import encoders, objectives
+from .. import views as view_families
 from ..corpus.manifest import Manifest
 from ..encoders.encoder import Encoder
 from ..errors import UserError
 from ..objectives.objective import Objective
 from ..recipe import Part, Pretrain
-from ..views.image import ImageViews
 from ..views.views import Views
 
 
-def views(settings: Pretrain) -> Views:
-    """The views of the recipe's data type."""
-    return ImageViews(**settings.views)
+def views(settings: Pretrain, facts: Mapping[str, Any] | None = None) -> Views:
+    """The views of the recipe's data type, which is its encoder's; `facts` are those of the corpus's manifest."""
+    made = view_families.find(encoders.find(settings.encoder["name"]).kind)(**settings.views)
+    made.use(dict(facts or {}))
+    return made
 
 
-def encoder(part: Part, manifest: Manifest, size: tuple[int, int]) -> Encoder:
+def encoder(part: Part, manifest: Manifest, size: tuple[int, ...]) -> Encoder:
     """A freshly initialised encoder that normalises by the corpus's statistics."""
     options = dict(part)
     kind = encoders.find(options.pop("name"))
@@ -28,15 +32,20 @@ def encoder(part: Part, manifest: Manifest, size: tuple[int, int]) -> Encoder:
         raise UserError(
             f"encoder {part['name']!r} reads {kind.kind}, but corpus {manifest.name!r} holds {manifest.kind}"
         )
-    built = kind(manifest.channels, size, **options)
+    built = kind(input_channels(manifest), size, **options)
+    built.facts = dict(manifest.facts)
     built.set_statistics(manifest.mean, manifest.std)
     return built
 
 
-def view_size(settings: Pretrain, manifest: Manifest) -> tuple[int, int]:
-    """Height and width in pixels of what the encoder sees."""
-    side = settings.views.get("size")
-    return (side, side) if side else (manifest.shape[0], manifest.shape[1])
+def input_channels(manifest: Manifest) -> int:
+    """Channels of a sample; of text, words of the vocabulary."""
+    return int(manifest.facts.get("vocabulary", manifest.channels))
+
+
+def view_size(settings: Pretrain, manifest: Manifest) -> tuple[int, ...]:
+    """The size of what the encoder sees: of images height and width in pixels, else the length."""
+    return views(settings, manifest.facts).input_size(manifest.shape)
 
 
 def objective(settings: Pretrain, manifest: Manifest, seed: int) -> Objective:
@@ -44,7 +53,7 @@ def objective(settings: Pretrain, manifest: Manifest, seed: int) -> Objective:
     torch.manual_seed(seed)
     options = dict(settings.objective)
     kind = objectives.find(options.pop("name"))
-    views(settings).check(kind.views)
+    views(settings, manifest.facts).check(kind.views)
     return kind(encoder(settings.encoder, manifest, view_size(settings, manifest)), **options)
 
 

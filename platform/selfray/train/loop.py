@@ -109,7 +109,7 @@ def _train(
     objective.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = optimizers.build(modules=[objective], **settings.optimizer)
     start = _resume(checkpoints, objective, optimizer)
-    step_module = build.Step(objective, build.views(settings))
+    step_module = build.Step(objective, build.views(settings, plan.manifest.facts))
     model = _wrapped(step_module, settings, place, total)
     precision = device.precision(settings.precision, place)
     meter, saved_at, done = Meter(settings.batch), time.monotonic(), start

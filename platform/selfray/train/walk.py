@@ -17,7 +17,7 @@ M = TypeVar("M", bound=nn.Module)
 def embed_plain(step: build.Step, samples: Tensor, keys: Tensor) -> Tensor:
     """What the encoder, as it would be used, makes of raw samples: (batch, width), without gradient."""
     with torch.no_grad(), evaluating(step.objective.encoder) as encoder:
-        return encoder.embed(step.views.make("plain", samples, keys)["images"])
+        return encoder.embed(step.views.inputs(samples, keys))
 
 
 @contextmanager

@@ -136,6 +136,10 @@ class ImageViews(Views):
         self._second: Augmentation = _checked(Augmentation, asdict(self._first) | (second or {}), "second")
         self._local = replace(self._first, scale=self.local_scale)
 
+    def input_size(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Height and width of a view."""
+        return (self.size, self.size) if self.size else shape[:2]
+
     def settings(self) -> dict[str, Any]:
         """The constructor's arguments, for the report."""
         return asdict(self._first) | super().settings()

@@ -19,12 +19,25 @@ class Views:
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("plain",)
+    """The kinds of view there are. `plain` has one tensor, which is what the encoder takes, and no randomness."""
+
+    def use(self, facts: dict[str, Any]) -> None:
+        """Take what the corpus's manifest says of the data type, such as a sampling rate or a vocabulary."""
+
+    def input_size(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The size of what the encoder sees of samples of that shape: all axes but the channels."""
+        return shape[:1]
 
     def make(self, kind: str, samples: Tensor, keys: Tensor) -> dict[str, Tensor]:
         """The views of a kind; see the method of that name."""
         self.check(kind)
         made: dict[str, Tensor] = getattr(self, kind)(samples, keys)
         return made
+
+    def inputs(self, samples: Tensor, keys: Tensor) -> Tensor:
+        """What the encoder takes of raw samples: the tensor of the plain view."""
+        (only,) = self.make("plain", samples, keys).values()
+        return only
 
     def check(self, kind: str) -> None:
         """Raise a UserError unless this data type has that kind of view."""

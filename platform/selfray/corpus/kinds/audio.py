@@ -95,7 +95,7 @@ class Audio(Kind):
         self.rate, wide = settled["rate"], settled["channels"]
         time = round(self.seconds * self.rate)
         self.shape = (time,) if wide == 1 else (time, wide)
-        self.facts = {"rate": self.rate}
+        self.facts = {"rate": self.rate, "pad": -32768}
 
     def encode(self, sample: Sample) -> list[Row]:
         """The segments of a file."""
@@ -178,7 +178,7 @@ class Audio(Kind):
         return np.ascontiguousarray(np.broadcast_to(block, (len(block), self.channels)))
 
     def _rounded(self, block: NDArray[np.float32]) -> NDArray[np.int16]:
-        return np.clip(np.rint(block * self.scale), -32768, 32767).astype(np.int16)
+        return np.clip(np.rint(block * self.scale), -32767, 32767).astype(np.int16)
 
 
 def _segments(blocks: Iterator[NDArray[np.int16]], time: int) -> Iterator[NDArray[np.int16]]:
