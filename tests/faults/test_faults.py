@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from . import scenarios
+from .runs import EVERY
 
 FAST = ("kill_worker", "flipped_bit", "damaged_shard")  # inside `make test`; the others in `make test-all`
 ROOT_ONLY = ("disk_full",)
@@ -25,4 +26,4 @@ def test_a_run_ends_as_if_nothing_had_happened(name: str, digits: Path, tmp_path
     outcome = scenarios.ALL[name](tmp_path, digits)
     assert not outcome.broken
     assert outcome.same or name in OTHER_STATE
-    assert outcome.replayed <= 2 * scenarios.EVERY
+    assert outcome.replayed <= 2 * EVERY
