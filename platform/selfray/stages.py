@@ -353,6 +353,7 @@ class _Rows:
         if row["step"] > self.seen:
             with self.file.open("a", encoding="utf-8") as opened:
                 opened.write(json.dumps(self._finite(row)) + "\n")
+            self.seen = int(row["step"])  # workers that are started again report steps again
 
 
 @contextmanager

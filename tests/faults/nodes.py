@@ -17,6 +17,7 @@ from selfray.train.trace import read
 from .scenarios import AIM
 
 NOTICE_MS = 12_000
+CPUS = 3  # of a node, logical: room for one worker of 1.6 and for reading
 
 
 def main(what: str, recipe: str, out: str, corpus: str) -> None:
@@ -27,9 +28,9 @@ def main(what: str, recipe: str, out: str, corpus: str) -> None:
     # how fast Ray itself finds out that a node is gone
     system = {"health_check_period_ms": 1000, "health_check_timeout_ms": 1000, "health_check_failure_threshold": 3}
     cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 2, "_system_config": system, "include_dashboard": False}
+        initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": system, "include_dashboard": False}
     )
-    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    nodes = [cluster.add_node(num_cpus=CPUS) for _ in range(2)]
     ray.init(address=cluster.address, log_to_driver=False)
     launch.RESIZE_SECONDS = 5.0
     job, failed = Job(load(recipe), corpus, out), []
@@ -59,7 +60,7 @@ def main(what: str, recipe: str, out: str, corpus: str) -> None:
     cluster.remove_node(lost, allow_graceful=False)
     if what == "replace":
         _until(lambda: [r for r in read(out) if r.world == 1], training, failed)
-        cluster.add_node(num_cpus=1)
+        cluster.add_node(num_cpus=CPUS)
     training.join()
     if failed:
         raise failed[0]

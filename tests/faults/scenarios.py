@@ -254,7 +254,10 @@ def _damaged(folder: Path, corpus: Path, damage: Callable[[Path], None]) -> Outc
 
 def _on_nodes(folder: Path, corpus: Path, what: str) -> Outcome:
     """A run on a cluster of several nodes on this machine; see nodes.py."""
-    run = Run(recipe(folder, corpus, 2, min_workers=1, max_failures=0 if what == "drain" else 3), folder / "run")
+    failures = 0 if what == "drain" else 3
+    slow = {"name": "tests.faults.slow", "pause": 0.4 if what == "replace" else 0.05}  # a new node takes a while
+    settings = {"min_workers": 1, "cpus_per_worker": 1.6, "max_failures": failures, "objective": slow}
+    run = Run(recipe(folder, corpus, 2, **settings), folder / "run")
     with _ended(run):
         environment = {**os.environ, "PYTHONPATH": str(runs.ROOT), "MLFLOW_DISABLE_TELEMETRY": "true"}
         log = folder / "run.log"
@@ -273,6 +276,7 @@ def _on_nodes(folder: Path, corpus: Path, what: str) -> Outcome:
     for record in records:
         if not worlds or worlds[-1] != record.world:
             worlds.append(record.world)
+    assert worlds == ([2, 1, 2] if what == "replace" else [2, 1]), worlds
     note = "workers " + " -> ".join(map(str, worlds))
     return Outcome(first.time - struck, max(0, before + 1 - first.start), False, tuple(violations(run, corpus)), note)
 
