@@ -39,7 +39,10 @@ types: $(VENV)/.installed ## types
 bench: $(VENV)/.installed ## samples per second beside the limit and beside a peer (quiet machine; some ten minutes)
 	@$(BIN)/python benchmarks/bench_image.py --peer-python "$$($(BIN)/python benchmarks/peer_environment.py .venv-bench)"
 
+quality-series: $(VENV)/.installed ## methods on series beside published numbers (hours; goes on where it was)
+	@$(BIN)/python benchmarks/quality_series.py
+
 clean: ## remove what the targets made, but not runs and corpora
 	rm -rf $(VENV) .venv-bench dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup quickstart test test-all lint format types bench clean
+.PHONY: help setup quickstart test test-all lint format types bench quality-series clean

@@ -3,9 +3,9 @@
 from importlib import import_module
 from typing import Any
 
-__all__ = ["check", "embed", "evaluate", "load", "run"]
+__all__ = ["check", "embed", "evaluate", "load", "run", "sweep"]
 
-_HOMES = {"check": "verbs", "embed": "embedding", "evaluate": "verbs", "load": "export", "run": "verbs"}
+_HOMES = {"check": "verbs", "embed": "embedding", "evaluate": "verbs", "load": "export", "run": "verbs", "sweep": "verbs"}
 
 
 def __getattr__(name: str) -> Any:

@@ -98,8 +98,7 @@ def model_card(config: dict[str, Any], results: dict[str, Any] | None, licence: 
         "import selfray",
         "",
         'encoder = selfray.load("this/folder")      # a torch.nn.Module in evaluation mode',
-        f"features = encoder.embed(images)           # uint8 (n, height, width, {config['channels']}) "
-        f"-> (n, {config['output_width']})",
+        *_use(config),
         "```",
         "",
         "## Training",
@@ -108,8 +107,7 @@ def model_card(config: dict[str, Any], results: dict[str, Any] | None, licence: 
         f"`{training['fingerprint']}`",
         f"- Licence of the corpus: {licence or 'not stated'}",
         f"- {training['steps']:,} steps of {training['batch']} samples, seed {training['seed']}",
-        f"- Inputs: {config['size'][0]} x {config['size'][1]} pixels, {config['channels']} channels; "
-        "normalised inside the encoder",
+        f"- Inputs: {_inputs(config)}",
         "",
         "## Evaluation",
         "",
@@ -124,3 +122,29 @@ def model_card(config: dict[str, Any], results: dict[str, Any] | None, licence: 
     else:
         lines += ["Not evaluated."]
     return "\n".join(lines) + "\n"
+
+
+def _use(config: dict[str, Any]) -> list[str]:
+    """Lines of Python that make features."""
+    width = config["output_width"]
+    if config["kind"] == "text":
+        return [
+            'tokenize = selfray.tokenizer("this/folder")',
+            f'features = encoder.embed(tokenize(["A sentence."]))  # (n, {width})',
+        ]
+    given = {
+        "image": f"(images)           # uint8 (n, height, width, {config['channels']})",
+        "audio": "(sounds)           # int16 (n, time)",
+        "series": f"(series)           # float32 (n, time, {config['channels']})",
+    }[config["kind"]]
+    return [f"features = encoder.embed{given} -> (n, {width})"]
+
+
+def _inputs(config: dict[str, Any]) -> str:
+    """What the encoder was trained on, in words."""
+    size, channels = config["size"], config["channels"]
+    if config["kind"] == "image":
+        return f"{size[0]} x {size[1]} pixels, {channels} channels; normalised inside the encoder"
+    if config["kind"] == "text":
+        return f"{size[0]} tokens of a vocabulary of {channels:,}"
+    return f"{size[0]} steps, {channels} channels"

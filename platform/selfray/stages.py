@@ -283,7 +283,7 @@ class Pipeline:
     def _export(self, steps: int, results: dict[str, Any] | None = None) -> None:
         from .summary import export_encoder, write_views
 
-        export_encoder(self.out, self.recipe, self.manifest, steps, results)
+        export_encoder(self.out, self.recipe, self.manifest, steps, results, self.folder)
         if results is None:
             write_views(self.out / "views.npz", self.recipe, self.folder)
 

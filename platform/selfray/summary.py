@@ -11,6 +11,7 @@ from rich.table import Table
 
 from . import export, paths
 from .corpus.manifest import Manifest
+from .corpus import place
 from .corpus.place import Place
 from .progress import clock
 from .recipe import Recipe
@@ -19,8 +20,18 @@ if TYPE_CHECKING:
     from .objectives.objective import Objective  # imports torch, which only some of these functions need
 
 
-def export_encoder(run: Path, recipe: Recipe, manifest: Manifest, steps: int, results: dict[str, Any] | None) -> None:
-    """Write the newest checkpoint's encoder to `encoder/`, with its config and model card."""
+def export_encoder(
+    run: Path,
+    recipe: Recipe,
+    manifest: Manifest,
+    steps: int,
+    results: dict[str, Any] | None,
+    corpus: Place | None = None,
+) -> None:
+    """Write the newest checkpoint's encoder to `encoder/`, with its config and model card.
+
+    What lies beside the corpus's manifest, such as a tokenizer, goes with it.
+    """
     from .train import build
 
     settings = recipe.pretrain
@@ -50,7 +61,9 @@ def export_encoder(run: Path, recipe: Recipe, manifest: Manifest, steps: int, re
         },
     }
     card = export.model_card(config, results, manifest.about.get("licence", ""))
-    export.save(run / "encoder", encoder, config, card)
+    folder = export.save(run / "encoder", encoder, config, card)
+    for name in manifest.facts.get("files", {}) if corpus is not None else ():
+        (folder / name).write_bytes(place.storage(place.absolute(corpus)).read(name))
 
 
 def _trained(run: Path, recipe: Recipe, manifest: Manifest) -> "Objective":

@@ -207,7 +207,6 @@ def register(run: Path, encoder: Path, model: str, alias: str, results: Mapping[
     file of it is a pickle.
     """
     import mlflow
-    import numpy as np
     import torch
     from mlflow.models import infer_signature
 
@@ -217,7 +216,7 @@ def register(run: Path, encoder: Path, model: str, alias: str, results: Mapping[
     noted = json.loads((run / "mlflow.json").read_text())
     mlflow.set_tracking_uri(noted["tracking_uri"])
     module, config = load(encoder), read_config(encoder)
-    example = np.random.default_rng(0).random((4, config["channels"], *config["size"]), dtype=np.float32)
+    example = _example(config)
     with torch.inference_mode():
         output = module.embed(torch.from_numpy(example)).numpy()
     client = mlflow.MlflowClient()
@@ -242,6 +241,17 @@ def register(run: Path, encoder: Path, model: str, alias: str, results: Mapping[
     for row in (results or {}).get("probes", []):
         client.set_model_version_tag(model, version, f"selfray.{row['probe']}", f"{row['pretrained']:.4f}")
     return f"models:/{model}/{version}"
+
+
+def _example(config: Mapping[str, Any]) -> Any:
+    """Four inputs as the encoder takes them."""
+    import numpy as np
+
+    random, size = np.random.default_rng(0), tuple(config["size"])
+    if config["kind"] == "text":
+        return random.integers(config["channels"], size=(4, *size))
+    shape = {"image": (config["channels"], *size), "series": (*size, config["channels"])}.get(config["kind"], size)
+    return random.random((4, *shape), dtype=np.float32)
 
 
 def _Embedding(encoder: Any) -> Any:  # noqa: N802

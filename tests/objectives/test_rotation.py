@@ -44,5 +44,5 @@ def test_chance_costs_ln_4():
 
 
 def test_views_that_are_not_square_are_refused():
-    with pytest.raises(UserError, match="square views, not 8 x 12; set views.size"):
+    with pytest.raises(UserError, match=r"square views, not 8 x 12; set views\.size"):
         Rotation(Conv(1, (8, 12), width=8, stages=1))

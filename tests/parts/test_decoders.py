@@ -154,7 +154,7 @@ def test_soft_classes_are_a_gaussian_over_the_nearest():
     for pixel in range(2):
         distances = ((centres - ab[0, :, 0, pixel]) ** 2).sum(1).sqrt()
         nearest = distances.argsort()[:5]
-        weights = torch.exp(-distances[nearest] ** 2 / 50)
+        weights = torch.exp(-(distances[nearest] ** 2) / 50)
         torch.testing.assert_close(shares[0, 0, pixel], weights / weights.sum(), rtol=1e-4, atol=1e-6)
         assert set(numbers[0, 0, pixel].tolist()) == set(nearest.tolist())
 

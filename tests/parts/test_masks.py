@@ -68,7 +68,9 @@ def test_chosen_positions_are_those_of_the_mask_filled_up_to_a_fixed_number():
     assert real.tolist() == [[True, True, False], [True, False, False], [True, True, True]]
     assert numbers[0, :2].tolist() == [1, 3]
     assert numbers[1, 0] == 3
-    dropped = {tuple(sorted(chosen(mask[2:], 3, random_order(keys(1, seed=s), 0, 4))[0][0].tolist())) for s in range(60)}
+    dropped = {
+        tuple(sorted(chosen(mask[2:], 3, random_order(keys(1, seed=s), 0, 4))[0][0].tolist())) for s in range(60)
+    }
     assert len(dropped) == 4
 
 

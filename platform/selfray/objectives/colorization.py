@@ -62,7 +62,7 @@ class Colorization(Objective):
         ab = interpolate(lab[:, 1:], self.decoder.size, mode="area")
         numbers, shares = soft_classes(ab, self.centres, self.neighbours)
         nearest = numbers[..., 0]
-        self._fresh.append(torch.zeros_like(self.counts).index_add_(0, nearest.flatten(), self.counts.new_ones(nearest.numel())))
+        self._fresh.append(counted(nearest, self.counts))
         weights = class_weights(self.counts, self.centres, self.rebalance)
         right = (logits.detach().argmax(1) == nearest).float().mean()
         return rebalanced_cross_entropy(logits, numbers, shares, weights), {"colour_accuracy": right}
@@ -91,6 +91,11 @@ class Colorization(Objective):
             lab = rgb_to_lab(images)
             seen = grey(lab[:, :1]).expand(-1, 3, -1, -1)
         return lab, self.decoder(self.encoder(seen)[:, self.encoder.extra :])
+
+
+def counted(numbers: Tensor, like_C: Tensor) -> Tensor:
+    """How often each class occurs: (C,), of the type of `like_C`."""
+    return torch.zeros_like(like_C).index_add_(0, numbers.flatten(), like_C.new_ones(numbers.numel()))
 
 
 @full_precision

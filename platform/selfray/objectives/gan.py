@@ -64,6 +64,4 @@ class GAN(Objective):
             "reconstructed": self.code(self.encoder.embed(views["images"])),
             "generated": normal(views["keys"], OBJECTIVE, self.latent),
         }
-        return {
-            name: denormalise(self.encoder, self.generator(code)).clamp(0, 1) for name, code in codes.items()
-        }
+        return {name: denormalise(self.encoder, self.generator(code)).clamp(0, 1) for name, code in codes.items()}

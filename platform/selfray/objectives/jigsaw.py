@@ -56,9 +56,7 @@ class Jigsaw(Objective):
         """Cross entropy over permutations; ln(permutations) is chance."""
         tiles, label = self.puzzle(images, keys)
         logits = self.head(self.tile_head(self._embedded(tiles)).relu().flatten(1))
-        return permutation_loss(logits, label), {
-            "jigsaw_accuracy": (logits.detach().argmax(1) == label).float().mean()
-        }
+        return permutation_loss(logits, label), {"jigsaw_accuracy": (logits.detach().argmax(1) == label).float().mean()}
 
     def puzzle(self, images: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised tiles in a random order, (batch, 9, channels, side, side), and the number of that order."""

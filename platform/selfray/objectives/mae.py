@@ -58,13 +58,13 @@ class MAE(Objective):
 
     def loss(self, images: Tensor, keys: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean squared error on hidden patches."""
-        predicted, hidden, _ = self._predicted(images, keys)
+        predicted, hidden = self._predicted(images, keys)
         target = patchify(self.encoder.normalise(images), self.encoder.stride)
         return hidden_patch_loss(predicted, target, hidden, self.normalise), {}
 
     def pictures(self, views: dict[str, Tensor]) -> dict[str, Tensor]:
         """What the encoder saw, and the same with the hidden patches as predicted."""
-        predicted, hidden, kept = self._predicted(**views)
+        predicted, hidden = self._predicted(**views)
         target = patchify(self.encoder.normalise(views["images"]), self.encoder.stride)
         if self.normalise:  # mean and deviation of a patch are not predicted; they are borrowed from the original
             mean, deviation = _moments(target)
@@ -77,8 +77,8 @@ class MAE(Objective):
             for name, rows in shown.items()
         }
 
-    def _predicted(self, images: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Values of every patch, (batch, patches, values), and the numbers of those hidden and of those kept."""
+    def _predicted(self, images: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """Values of every patch, (batch, patches, values), and the numbers of those hidden."""
         order = random_order(keys, OBJECTIVE, len(self.positions))
         keep, hidden = split(order, self.mask_ratio)
         tokens = self.enter(self.encoder(images, keep=keep))
@@ -87,7 +87,7 @@ class MAE(Objective):
         back = order.argsort(dim=1)[..., None].expand(-1, -1, seen.shape[2])
         whole = torch.cat([seen, masks], dim=1).gather(1, back) + self.positions
         painted = self.decoder(torch.cat([extra, whole], dim=1))[:, self.encoder.extra :]
-        return self.leave(painted), hidden, keep
+        return self.leave(painted), hidden
 
 
 def _moments(rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .precision import full_precision
+
 GRID = 10.0  # distance of two colour classes along a or b (section 2.2)
 BREADTH = 5.0  # deviation of the Gaussian that spreads a pixel, and the prior, over classes (section 2.2)
 
@@ -60,6 +62,7 @@ def colours(grid: float = GRID) -> NDArray[np.float32]:
     return np.asarray(centres, dtype=np.float32)
 
 
+@full_precision
 def soft_classes(ab: Tensor, centres_C2: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Each pixel's nearest classes and their Gaussian weights, which sum to 1 (section 2.2).
 
@@ -71,13 +74,15 @@ def soft_classes(ab: Tensor, centres_C2: Tensor, count: int) -> tuple[Tensor, Te
     Returns:
         int64 and float, (B, h, w, K) each; the nearest class first.
     """
-    distance = torch.cdist(ab.permute(0, 2, 3, 1).flatten(0, 2), centres_C2, compute_mode="donot_use_mm_for_euclid_dist")
+    pixels = ab.permute(0, 2, 3, 1).flatten(0, 2)
+    distance = torch.cdist(pixels, centres_C2, compute_mode="donot_use_mm_for_euclid_dist")
     nearest, numbers = distance.topk(count, dim=1, largest=False)
     weights = torch.softmax(-(nearest**2) / (2 * BREADTH**2), dim=1)
     shape = (len(ab), *ab.shape[2:], count)
     return numbers.reshape(shape), weights.reshape(shape)
 
 
+@full_precision
 def class_weights(counts_C: Tensor, centres_C2: Tensor, mix: float) -> Tensor:
     """Weights that make rare colours count (equations 3 and 4): 1 / ((1 - mix) x prior + mix / C), 1 on average.
 

@@ -6,7 +6,7 @@ from .. import discovery
 from .views import Views
 
 _HERE = sys.modules[__name__]
-_OTHERS = ("random", "views")
+_OTHERS = ("random", "settings", "views")
 
 
 def names() -> list[str]:

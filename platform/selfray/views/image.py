@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
 from annotated_types import Le
-from pydantic import AfterValidator, TypeAdapter, ValidationError
+from pydantic import AfterValidator
 from torch import Tensor
 
 from ..bounds import Fraction, NonNegative, NonNegativeInt, Positive, PositiveInt
@@ -14,6 +14,7 @@ from ..errors import UserError
 from ..parts.colour import adjust, solarise
 from ..parts.resample import CROP_DRAWS, Boxes, between, blurring_matrix, crop_boxes, resample, resampling_matrix
 from .random import uniform
+from .settings import checked
 from .views import Views
 
 LOCAL_SHARE = 3 / 7  # 96 px of 224 in SwAV and DINO
@@ -127,13 +128,13 @@ class ImageViews(Views):
         for key in second or {}:
             if key not in known:
                 raise UserError(f"second: no setting {key!r}{nearest(str(key), known)}; there are {', '.join(known)}")
-        self.size: int | None = _checked(PositiveInt | None, size, "size")
+        self.size: int | None = checked(PositiveInt | None, size, "size")
         self.second = second
-        self.local_crops: int = _checked(NonNegativeInt, local_crops, "local_crops")
-        self.local_size: int | None = _checked(PositiveInt | None, local_size, "local_size")
-        self.local_scale: tuple[float, float] = _checked(Shares, local_scale, "local_scale")
-        self._first: Augmentation = _checked(Augmentation, {key: given[key] for key in known})
-        self._second: Augmentation = _checked(Augmentation, asdict(self._first) | (second or {}), "second")
+        self.local_crops: int = checked(NonNegativeInt, local_crops, "local_crops")
+        self.local_size: int | None = checked(PositiveInt | None, local_size, "local_size")
+        self.local_scale: tuple[float, float] = checked(Shares, local_scale, "local_scale")
+        self._first: Augmentation = checked(Augmentation, {key: given[key] for key in known})
+        self._second: Augmentation = checked(Augmentation, asdict(self._first) | (second or {}), "second")
         self._local = replace(self._first, scale=self.local_scale)
 
     def input_size(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -256,14 +257,3 @@ def render(pictures: Tensor, parameters: Parameters, setting: Augmentation, shap
 def _to_float(samples: Tensor) -> Tensor:
     """uint8 (batch, height, width, channels) to float32 (batch, height, channels, width) in [0, 1]."""
     return samples.transpose(2, 3).contiguous().float() / 255
-
-
-def _checked(kind: Any, value: Any, name: str = "") -> Any:
-    """The value as that type, or a UserError that names the setting and its bound."""
-    try:
-        return TypeAdapter(kind).validate_python(value)
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in wrong["loc"])
-        message = wrong["msg"].removeprefix("Input ").removeprefix("Value error, ")
-        raise UserError(f"{(name + path).lstrip('.')} {message}, not {wrong['input']!r}") from None

@@ -11,6 +11,7 @@ from ...bounds import Fraction, NonNegativeInt, PositiveInt
 from ...errors import UserError
 from .. import text, tokens
 from ..bad import BadSample
+from ..bits import packed_bits
 from ..sources.source import Sample
 from .kind import Draw, Kind, Row
 
@@ -22,7 +23,8 @@ class Text(Kind):
     """Token ids, with the tokenizer beside the corpus.
 
     The special tokens are [PAD], [UNK], [CLS], [SEP] and [MASK]; the manifest's facts say their ids (`pad`, `unk`,
-    `cls`, `sep`, `mask`) and the size of the `vocabulary`. Where one of them is spelled out in a document, it is
+    `cls`, `sep`, `mask`) and the size of the `vocabulary`; `continues` has a bit for each token
+    that goes on with a word (`bits.py`). Where one of them is spelled out in a document, it is
     ordinary text.
 
     Args:
@@ -101,7 +103,8 @@ class Text(Kind):
     def use(self, settled: dict[str, Any]) -> None:
         self._json: str = settled["tokenizer"]
         self._tokenizer = tokens.load(self._json)
-        self.facts = {**tokens.facts(self._tokenizer), "pack": self.pack}
+        marks = tokens.continues(self._tokenizer)
+        self.facts = {**tokens.facts(self._tokenizer), "pack": self.pack, "continues": marks and packed_bits(marks)}
         self.shape, self.dtype = (self.length,), "uint16" if self.facts["vocabulary"] <= 1 << 16 else "int32"
         self._packer = Packer(self.facts["cls"], self.facts["sep"], self.length)
 

@@ -1,0 +1,31 @@
+"""Ridge classification of frozen features: least squares on -1 and 1 for each class, as after MiniRocket."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .probe import Features, Probe
+
+
+class Ridge(Probe):
+    """Standardised features; the strength is chosen by leaving out one sample at a time, which has a closed form.
+
+    Args:
+        strengths: Strengths of the penalty to choose from.
+    """
+
+    protocol = "ridge classifier, strength by leave-one-out, as in MiniRocket (arXiv:2012.08791, section 3)"
+
+    def __init__(self, strengths: tuple[float, ...] = tuple(10.0**power for power in range(-3, 4))):
+        self.strengths = strengths
+
+    def correct(self, train: Features, test: Features) -> NDArray[np.bool_]:
+        """Whether the predicted class is the label."""
+        from sklearn.linear_model import RidgeClassifierCV
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        fitted = make_pipeline(StandardScaler(), RidgeClassifierCV(alphas=self.strengths)).fit(
+            train.vectors.astype(np.float64), train.labels
+        )
+        found: NDArray[np.bool_] = fitted.predict(test.vectors.astype(np.float64)) == test.labels
+        return found

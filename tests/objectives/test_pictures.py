@@ -1,0 +1,37 @@
+"""Pictures that an objective makes end up beside the views, made with the trained weights."""
+
+import numpy as np
+import torch
+
+from selfray import objectives
+from selfray.corpus.manifest import Manifest
+from selfray.objectives.objective import Objective
+from selfray.summary import write_views
+
+
+def test_pictures_are_stored_beside_the_views_with_the_trained_weights(recipe, fit, digits, tmp_path):
+    from selfray.train import build
+
+    settings = recipe(objective={"name": "autoencoder", "noise": 0.2}, steps=6)
+    (tmp_path / "run").mkdir()
+    fit(settings)
+    write_views(tmp_path / "run" / "views.npz", settings, digits)
+    with np.load(tmp_path / "run" / "views.npz") as stored:
+        assert sorted(stored.files) == ["damaged", "images", "reconstructed", "sample"]
+        assert all(stored[name].dtype == np.uint8 and stored[name].shape[0] == 8 for name in stored.files)
+        views = {"images": torch.tensor(stored["images"]).permute(0, 3, 1, 2) / 255}
+        trained = stored["reconstructed"]
+    fresh = build.objective(settings.pretrain, Manifest.read(digits), settings.seed).eval()
+    with torch.inference_mode():
+        untrained = fresh.pictures(views | {"keys": torch.arange(8)})["reconstructed"]
+    assert np.abs(trained / 255 - untrained.permute(0, 2, 3, 1).numpy()).mean() > 0.01
+
+
+def test_objectives_without_pictures_store_their_views_only(recipe, fit, digits, tmp_path):
+    assert objectives.find("simclr").pictures is Objective.pictures
+    (tmp_path / "run").mkdir()
+    settings = recipe(steps=2)
+    fit(settings)
+    write_views(tmp_path / "run" / "views.npz", settings, digits)
+    with np.load(tmp_path / "run" / "views.npz") as stored:
+        assert sorted(stored.files) == ["first", "sample", "second"]
