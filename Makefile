@@ -45,4 +45,7 @@ quality-series: $(VENV)/.installed ## methods on series beside published numbers
 clean: ## remove what the targets made, but not runs and corpora
 	rm -rf $(VENV) .venv-bench dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup quickstart test test-all lint format types bench quality-series clean
+quality-text: $(VENV)/.installed ## methods on text beside TF-IDF and the untrained encoder (hours; goes on where it was)
+	@$(BIN)/python benchmarks/quality_text.py
+
+.PHONY: help setup quickstart test test-all lint format types bench quality-series quality-text clean

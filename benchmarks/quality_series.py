@@ -39,8 +39,10 @@ PUBLISHED: dict[str, tuple[str, list[float]]] = {  # in the order of ORDER
     "DTW, 1-NN": ("D", [0.640, 0.703, 0.907, 0.950, 0.591, 0.700, 0.900, 0.960]),
 }
 SOURCES = """\
-- A: independent runs with five seeds, README of UConn-DSIS/Rank-Supervised-Contrastive-Learning-for-Time-Series-Classification.
-- B: the authors' `results_ucr.csv` and `results_uea.csv`, ten negatives, White-Link/UnsupervisedScalableRepresentationLearningTimeSeries.
+- A: independent runs with five seeds, in the README of
+  UConn-DSIS/Rank-Supervised-Contrastive-Learning-for-Time-Series-Classification.
+- B: the authors' `results_ucr.csv` and `results_uea.csv`, ten negatives, in
+  White-Link/UnsupervisedScalableRepresentationLearningTimeSeries.
 - C: table 14 of the TEST paper; the five-seed runs of A have .14 to .75 for it, which look like failed runs.
 - D: aeon 1.6.0 and scikit-learn 1.9.1 on the same splits; not measured by this script.
 - There are no published numbers for single sets of TST; the methods of images were never published on them.
@@ -61,11 +63,20 @@ def main() -> None:
             for method in asked.methods:
                 one = recipe(method, name, seed, asked.threads)
                 if (method, name, seed, fingerprint(one)) not in done:
-                    result = {"method": method, "set": name, "seed": seed, "settings": fingerprint(one), **measured(one)}
+                    result = {
+                        "method": method,
+                        "set": name,
+                        "seed": seed,
+                        "settings": fingerprint(one),
+                        **measured(one),
+                    }
                     RESULTS.parent.mkdir(parents=True, exist_ok=True)
                     with RESULTS.open("a") as file:
                         file.write(json.dumps(result) + "\n")
-                    print(f"{method} {name} {seed}: svm {result['probes']['svm']} in {result['seconds']:.0f} s", flush=True)
+                    print(
+                        f"{method} {name} {seed}: svm {result['probes']['svm']} in {result['seconds']:.0f} s",
+                        flush=True,
+                    )
                 write()
 
 
@@ -136,20 +147,24 @@ def write() -> None:
     lines = [
         "# Quality: time series",
         "",
-        "Test accuracy on the archive's own splits, in per cent: the mean over seeds and its standard error. Written by",
-        "`make quality-series`; each method has one setting for all sets, that of `pipelines/series/`, and nothing was",
-        "chosen by test labels. The gain is that of the SVM over the same encoder untrained. Raw is the SVM on the",
-        "series itself; knn is one neighbour by cosine similarity.",
+        "Test accuracy on the archive's own splits, in per cent: the mean over seeds and its standard error. The page",
+        "is written by `make quality-series`. Each method has one setting for all sets, that of `pipelines/series/`,",
+        "and nothing was chosen by test labels. The gain is the SVM's over the same encoder untrained; raw is the",
+        "SVM on the series; knn is one neighbour by cosine similarity.",
         "",
     ]
     for name in known:
         lines += [f"## {name}", ""]
-        lines += ["| method | gain | svm | linear | ridge | knn | untrained svm | raw svm | published | seeds | seconds |"]
+        lines += [
+            "| method | gain | svm | linear | ridge | knn | untrained svm | raw svm | published | seeds | seconds |"
+        ]
         lines += ["|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"]
         for method in METHODS:
             if found := rows.get((name, method)):
                 lines.append(_line(method, name, found))
-        lines += [f"| {other} | | | | | | | | {_published(other, name)} | | |" for other in PUBLISHED if other not in METHODS]
+        lines += [
+            f"| {other} | | | | | | | | {_published(other, name)} | | |" for other in PUBLISHED if other not in METHODS
+        ]
         lines += [""]
     lines += ["## Where the published numbers are from", "", SOURCES]
     PAGE.parent.mkdir(parents=True, exist_ok=True)

@@ -101,12 +101,12 @@ def test_every_setting_of_pretrain_is_documented():
     assert [key for key in keys if f"| `{key}` |" not in text] == []
 
 
-def test_every_setting_of_views_is_documented():
-    from selfray import signature
-    from selfray.views.image import ImageViews
+@pytest.mark.parametrize(("kind", "page"), [("image", "images"), ("series", "series")])
+def test_every_setting_of_views_is_documented(kind, page):
+    from selfray import signature, views
 
-    text = (ROOT / "docs" / "images.md").read_text(encoding="utf-8")
-    assert [name for name, *_ in signature.describe(ImageViews) if f"| `{name}` |" not in text] == []
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    assert [name for name, *_ in signature.describe(views.find(kind)) if f"| `{name}` |" not in text] == []
 
 
 def test_objectives_are_documented_with_all_their_settings():

@@ -3,9 +3,17 @@
 from importlib import import_module
 from typing import Any
 
-__all__ = ["check", "embed", "evaluate", "load", "run", "sweep"]
+__all__ = ["check", "embed", "evaluate", "load", "run", "sweep", "tokenizer"]
 
-_HOMES = {"check": "verbs", "embed": "embedding", "evaluate": "verbs", "load": "export", "run": "verbs", "sweep": "verbs"}
+_HOMES = {
+    "check": "verbs",
+    "embed": "embedding",
+    "evaluate": "verbs",
+    "load": "export",
+    "run": "verbs",
+    "sweep": "verbs",
+    "tokenizer": "sentences",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -118,7 +118,7 @@ def sweep_(
         if as_json:
             print(json.dumps(asked.drawn(), indent=1))
             return
-        from .search.sweep import preview
+        from .search.finish import preview
 
         preview(asked, console)
         return
@@ -133,7 +133,9 @@ def sweep_(
 
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(help="pipelines, spaces, objectives, encoders, probes, optimizers or corpora.")] = "",
+    what: Annotated[
+        str, typer.Argument(help="pipelines, spaces, objectives, encoders, probes, optimizers or corpora.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """What ships with selfray."""

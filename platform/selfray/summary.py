@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from . import export, paths
-from .corpus.manifest import Manifest
 from .corpus import place
+from .corpus.manifest import Manifest
 from .corpus.place import Place
 from .progress import clock
 from .recipe import Recipe
@@ -62,8 +62,9 @@ def export_encoder(
     }
     card = export.model_card(config, results, manifest.about.get("licence", ""))
     folder = export.save(run / "encoder", encoder, config, card)
-    for name in manifest.facts.get("files", {}) if corpus is not None else ():
-        (folder / name).write_bytes(place.storage(place.absolute(corpus)).read(name))
+    if corpus is not None:
+        for name in manifest.facts.get("files", {}):
+            (folder / name).write_bytes(place.storage(place.absolute(corpus)).read(name))
 
 
 def _trained(run: Path, recipe: Recipe, manifest: Manifest) -> "Objective":
@@ -86,6 +87,7 @@ def write_views(file: Path, recipe: Recipe, corpus: Place, count: int = 8) -> No
     import torch
 
     from .corpus import stream
+    from .evaluation.pictures import drawn
     from .train import build
     from .views.random import sample_keys
 
@@ -97,12 +99,17 @@ def write_views(file: Path, recipe: Recipe, corpus: Place, count: int = 8) -> No
     seen = build.views(settings, plan.manifest.facts).make(objective.views, samples, sample_keys(ids, recipe.seed, 0))
     with torch.inference_mode():
         shown = seen | objective.pictures(seen)
-    pictures: dict[str, Any] = {
-        name: (view.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
-        for name, view in shown.items()
-        if view.ndim == 4 and view.is_floating_point()
-    }
-    np.savez(file, sample=samples.numpy(), **pictures)
+    if (kind := plan.manifest.kind) == "image":
+        pictures: dict[str, Any] = {
+            name: (view.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
+            for name, view in shown.items()
+            if view.ndim == 4 and view.is_floating_point()
+        }
+    else:
+        floats = {name: view.float().numpy() for name, view in shown.items() if view.is_floating_point()}
+        pictures = {name: found for name, view in floats.items() if (found := drawn(kind, view)) is not None}
+    sample = drawn(kind, samples.numpy())
+    np.savez(file, sample=samples.numpy() if sample is None else sample, **pictures)
 
 
 def write(run: Path, recipe: Recipe, manifest: Manifest, corpus: Place, status: str, warnings: list[str]) -> None:

@@ -12,6 +12,7 @@ from selfray import objectives
 from selfray import views as view_families
 from selfray.corpus.kinds.text import Text
 from selfray.encoders.conv import Conv
+from selfray.encoders.dilated import Dilated
 from selfray.encoders.vit import ViT
 from selfray.errors import UserError
 from selfray.parts.momentum import Momentum
@@ -20,6 +21,7 @@ from selfray.train.build import asks_for_ids
 from selfray.train.optimizers import build
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+import sounds
 import texts
 
 ENCODERS = [
@@ -27,6 +29,10 @@ ENCODERS = [
     *(partial(ViT, channels, (16, 16), shape="tiny", patch=4, layers=1) for channels in (1, 3)),
     partial(texts.encoder, "bert"),
     partial(texts.encoder, "gpt"),
+    partial(sounds.encoder, "cpc"),
+    partial(sounds.encoder, "wav2vec2"),
+    partial(sounds.encoder, "meltransformer"),
+    partial(Dilated, 2, (24,), width=16, hidden=8, depth=3, dropout=0.0),
 ]
 """Of every data type; an objective is tried on the first that it accepts."""
 
@@ -44,8 +50,20 @@ def rows_of_text(encoder, seed):
     return texts.rows(16, encoder.facts, encoder.size[0], seed), torch.arange(16) * Text.pieces
 
 
-SAMPLES = {"image": images, "text": rows_of_text}
-VIEWS = {"image": {"blur": 0.0, "local_crops": 2}}
+def series(encoder, seed):
+    """Random walks of two channels; one is shorter and one has a gap."""
+    rows = torch.randn(16, 24, 2, generator=torch.Generator().manual_seed(seed)).cumsum(1) / 5
+    rows[1, 18:], rows[2, 4:7, 0] = torch.nan, torch.nan
+    return rows, torch.arange(16)
+
+
+def recordings(encoder, seed):
+    """Chirps, each of its own length."""
+    return sounds.waves(4, seed=seed), torch.arange(4)
+
+
+SAMPLES = {"image": images, "text": rows_of_text, "series": series, "audio": recordings}
+VIEWS = {"image": {"blur": 0.0, "local_crops": 2}, "audio": {"clip": None}}
 
 
 def small(name):

@@ -80,7 +80,7 @@ def test_next_token_equals_the_librarys_head_on_one_document():
 def test_next_token_on_packed_rows_is_the_mean_over_the_documents_read_alone():
     objective = made("next_token", "gpt", PACKED)
     rows = [[2, 9, 8, 3], [7, 6, 5, 3], [11, 12, 13]]
-    loss, _ = objective(views_of(objective, torch.tensor([sum(rows, [])])))
+    loss, _ = objective(views_of(objective, torch.tensor([[token for row in rows for token in row]])))
     total = sum((len(row) - 1) * objective(views_of(objective, torch.tensor([row])))[0] for row in rows)
     torch.testing.assert_close(loss, total / sum(len(row) - 1 for row in rows))
 

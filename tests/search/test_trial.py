@@ -97,7 +97,7 @@ def test_failures_come_back_as_a_reason(plan, monkeypatch):
     monkeypatch.setattr(trial.metric, "judge", lambda *_: {"score": 0.1, "feature_std": 0.001, "rankme": 1.2})
     assert "collapse: at step 8" in trial.run(plan(), "collapses", {TEMPERATURE: 0.2}, 0, lambda *_: None)
 
-    def full(*_):
+    def full(*_, **__):
         raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
 
     monkeypatch.setattr(trial, "train", full)
@@ -177,7 +177,7 @@ def test_the_best_went_all_the_way_and_the_outcome_is_a_pipeline(tmp_path, recip
     text = page.build(book.folder, "mine", found, space, flat(recipe().plain()), "selfray run best.yaml").read_text()
     assert "objective.temperature=0.2, with 90.0%" in text
     assert "Stopping 6 trials early saved 50% of the steps" in text
-    assert "http" not in text.replace("http://www.w3.org", "")
+    assert "://" not in text
 
 
 def test_names_of_strangers_do_not_reach_the_page_as_markup(tmp_path, recipe):

@@ -16,19 +16,19 @@ WIDTH = 32
 
 
 def warned(recipe, fit, objective):
-    """What the rules say at any point of a run of 100 steps."""
+    """What the rules say of the later two of three looks in 150 steps; at the first, healthy runs may still warn."""
     rows = fit(
         recipe(
             objective=objective,
             encoder={"name": "conv", "width": WIDTH, "stages": 2},
             optimizer={"name": "adamw", "lr": 5e-3},
             batch=128,
-            steps=100,
+            steps=150,
             log_every=50,
             health_every=50,
         )
     )
-    return [sentence for row in rows for sentence in rules.warnings(row, WIDTH)]
+    return [sentence for row in rows[1:] for sentence in rules.warnings(row, WIDTH)]
 
 
 @pytest.mark.parametrize("name", SETTINGS)

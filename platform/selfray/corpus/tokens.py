@@ -137,7 +137,7 @@ def continues(tokenizer: Tokenizer) -> list[bool] | None:
     vocabulary = tokenizer.get_vocab()
     flags = [False] * (max(vocabulary.values()) + 1)
     special = {_id(tokenizer, name) for name in SPECIAL}
-    if any(token.startswith("##") for token in vocabulary):
+    if isinstance(tokenizer.model, models.WordPiece):
         marked = [number for token, number in vocabulary.items() if token.startswith("##")]
     else:
         signs = [sign for sign in ("Ġ", "▁") if any(token.startswith(sign) for token in vocabulary)]

@@ -41,6 +41,9 @@ class Encoder(nn.Module):
     causal: ClassVar[bool] = False
     """Whether a position sees only itself and those before it."""
 
+    local_width: int
+    """Width of the local features, of families that have them."""
+
     mean: Tensor
     std: Tensor
 
@@ -111,6 +114,37 @@ class Encoder(nn.Module):
             raise UserError(
                 f"objective {objective!r} needs features of every time step, but a position of encoder {name!r} "
                 f"covers {self.stride}; use encoder.name=dilated"
+            )
+
+    @property
+    def row_stride(self) -> int:
+        """Rows for each position, of families that have `rows`: those of series are the input's samples."""
+        return self.stride
+
+    def local(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of each position by itself, before any context, and which positions are no padding.
+
+        A family with `local` and `context` has `forward(inputs, mask) = context(*local(inputs), mask)`, so that
+        objectives can hide and predict these features, whose width is `local_width`.
+
+        Returns:
+            (batch, positions, local width), and bool, (batch, positions).
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no local features")
+
+    def context(
+        self, local: Tensor, counted: Tensor, mask: Tensor | None = None, token: Tensor | None = None
+    ) -> Tensor:
+        """Features of local features, as `forward` returns them; at masked positions `token` (width,) is seen."""
+        raise NotImplementedError(f"{type(self).__name__} has no local features")
+
+    def needs_local(self, objective: str) -> None:
+        """Raise a UserError unless this family has `local` and `context`."""
+        if type(self).local is Encoder.local:
+            raise UserError(
+                f"objective {objective!r} predicts what an encoder's first layers make of a waveform, which encoder "
+                f"{type(self).__module__.rpartition('.')[2]!r} does not tell; use encoder.name=wav2vec2 or "
+                "encoder.name=cpc"
             )
 
     def pool(self, features: Tensor) -> Tensor:

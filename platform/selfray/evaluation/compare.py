@@ -17,6 +17,7 @@ from ..train import health
 from ..views.random import sample_keys
 from ..views.views import Views
 from .features import Samples, embed, load
+from .pictures import drawn
 from .raw import FUNCTIONS, NAMES
 
 SHOWN = 2000
@@ -62,11 +63,13 @@ def compare(
     }
     out.mkdir(parents=True, exist_ok=True)
     shown = slice(0, SHOWN)
+    pictures = drawn(manifest.kind, test.data[shown])
+    pictures: dict[str, Any] = {"image": test.data[shown]} if manifest.kind == "image" else {}
     np.savez(
         out / "samples.npz",
         embedding=vectors["pretrained"][1][shown],
         untrained=vectors["untrained"][1][shown],
-        **({"image": test.data[shown]} if manifest.kind == "image" else {}),
+        **({} if pictures is None else {"image": pictures}),
         label=test.labels[shown].astype(np.int32),
         id=test.ids[shown],
         classes=np.array(manifest.classes, dtype=np.str_),

@@ -107,7 +107,7 @@ class _Generator(nn.Module):
                 attention_probs_dropout_prob=like.hidden_dropout_prob,
             )
         )
-        self.body.embeddings.word_embeddings = nn.Identity()  # the encoder's are used
+        self.body.embeddings.word_embeddings = nn.Identity()  # type: ignore[assignment]  # the encoder's are used
 
     def forward(self, embedded: Tensor, tokens: Tensor, facts: Mapping[str, Any]) -> Tensor:
         """(batch, length, wide) and the tokens they stand for -> (batch, length, width)."""

@@ -46,7 +46,7 @@ class Masked(Objective):
                 f"objective.run {run} is too short to hide a share of {ratio}; set it to {1 / (1 - ratio):.2f} or more"
             )
         self.ratio, self.run, self.each, self.distance = ratio, run, each, distance
-        self.head = nn.Linear(encoder.width, self._values() * encoder.stride)
+        self.head = nn.Linear(encoder.width, self._values() * encoder.row_stride)
 
     def loss(self, images: Tensor, keys: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean error of the hidden values, in units of the corpus's variance."""
@@ -63,7 +63,7 @@ class Masked(Objective):
         hidden = geometric_runs(keys, OBJECTIVE, rows.shape[1], columns, self.ratio, self.run).expand(rows.shape)
         seen = torch.where(hidden & ~rows.isnan(), 0.0, rows)
         features = self.encoder.encode(seen)[:, self.encoder.extra :]
-        predicted = self.head(features).unflatten(2, (self.encoder.stride, -1)).flatten(1, 2)
+        predicted = self.head(features).unflatten(2, (self.encoder.row_stride, -1)).flatten(1, 2)
         return rows, hidden, pad(predicted, (0, 0, 0, max(0, rows.shape[1] - predicted.shape[1])))[:, : rows.shape[1]]
 
     def _values(self) -> int:

@@ -74,7 +74,8 @@ class TSTCC(Objective):
             predicted = self.predict(contexts[view]).unflatten(1, (self.ahead, -1))
             terms.append(future_contrast(predicted, *future(features[other], now, common, self.ahead)))
         temporal = terms[0] + terms[1]
-        contextual, accuracy = nt_xent(*(self.projector(context) for context in contexts), self.temperature)
+        one, other_one = (self.projector(context) for context in contexts)
+        contextual, accuracy = nt_xent(one, other_one, self.temperature)
         loss = self.temporal * temporal + self.contextual * contextual
         return loss, {"temporal": temporal.detach(), "contextual": contextual.detach(), "context_accuracy": accuracy}
 

@@ -22,8 +22,8 @@ class Average(nn.Module):
         self.steps.add_(1)
         for mine, theirs in zip(self.copy.parameters(), network.parameters(), strict=True):
             mine.lerp_(theirs, 1 / self.steps)
-        for mine, theirs in zip(self.copy.buffers(), network.buffers(), strict=True):
-            mine.copy_(theirs)
+        for kept, current in zip(self.copy.buffers(), network.buffers(), strict=True):
+            kept.copy_(current)
 
     @torch.no_grad()
     def give(self, network: nn.Module) -> None:

@@ -32,7 +32,9 @@ def documents(tokens_BL: Tensor, sep: int) -> Tensor:
     return ends.cumsum(1) - ends
 
 
-def layout(tokens_BL: Tensor, facts: Mapping[str, Any], causal: bool = False, hidden_BL: Tensor | None = None) -> Layout:
+def layout(
+    tokens_BL: Tensor, facts: Mapping[str, Any], causal: bool = False, hidden_BL: Tensor | None = None
+) -> Layout:
     """What may be seen from where.
 
     In packed rows a document sees itself only and its positions start anew. Padding is seen by padding only, so that

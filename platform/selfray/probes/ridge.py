@@ -5,6 +5,8 @@ from numpy.typing import NDArray
 
 from .probe import Features, Probe
 
+STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
+
 
 class Ridge(Probe):
     """Standardised features; the strength is chosen by leaving out one sample at a time, which has a closed form.
@@ -15,7 +17,7 @@ class Ridge(Probe):
 
     protocol = "ridge classifier, strength by leave-one-out, as in MiniRocket (arXiv:2012.08791, section 3)"
 
-    def __init__(self, strengths: tuple[float, ...] = tuple(10.0**power for power in range(-3, 4))):
+    def __init__(self, strengths: tuple[float, ...] = STRENGTHS):
         self.strengths = strengths
 
     def correct(self, train: Features, test: Features) -> NDArray[np.bool_]:

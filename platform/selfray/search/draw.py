@@ -18,7 +18,7 @@ TRIES = 200  # a new setting, before the space is taken to be used up
 def draw(space: Space, base: Mapping[str, Any], random: np.random.Generator) -> Settings:
     """One draw; knobs whose condition is not met are left out."""
     found: Settings = {}
-    for key in space.keys():
+    for key in space.order():
         values = space.active(key, found, base)
         if values is not None:
             found[key] = values.sample(random)
@@ -59,7 +59,7 @@ def grid(space: Space, recipe: Recipe) -> list[Settings]:
             yield from expand(keys[1:], settings)
 
     found: list[Settings] = []
-    for settings in expand(space.keys(), {}):
+    for settings in expand(space.order(), {}):
         if feasible(space, recipe, settings):
             found.append(settings)
         if len(found) > LARGEST_GRID:
@@ -75,7 +75,7 @@ def nudged(space: Space, recipe: Recipe, settings: Settings, random: np.random.G
     base = flat(recipe.plain())
     for _ in range(TRIES):
         found: Settings = {}
-        for key in space.keys():
+        for key in space.order():
             values = space.active(key, found, base)
             if values is not None:
                 found[key] = values.nudged(settings[key], random) if key in settings else values.sample(random)

@@ -90,9 +90,8 @@ def parallel(trials: Sequence[dict[str, Any]], keys: Sequence[str], metric: str,
         known = [value(t, key) for t in trials if value(t, key) is not None]
         scales[key] = scale = Axis(known, height - 40, 40)
         parts.append(f'<path class="axis" d="M{across:.1f} 40V{height - 40}"/>')
-        parts.append(
-            f'<text class="name" x="{across:.1f}" y="24" text-anchor="middle">{escape(short(key).split(".", 1)[-1])}</text>'
-        )
+        title = escape(short(key).split(".", 1)[-1])
+        parts.append(f'<text class="name" x="{across:.1f}" y="24" text-anchor="middle">{title}</text>')
         for at, label in scale.marks():
             parts.append(f'<text x="{across - 6:.1f}" y="{at + 4:.1f}" text-anchor="end">{escape(label[:12])}</text>')
     for trial in sorted(trials, key=lambda t: t["number"] == top):
@@ -103,7 +102,9 @@ def parallel(trials: Sequence[dict[str, Any]], keys: Sequence[str], metric: str,
         ]
         kind = "best" if trial["number"] == top else trial["status"]
         parts.append(f'<path class="thread {kind}" d="M{"L".join(points)}">{_hover(trial)}</path>')
-    return _svg(width, height, parts, f"Parallel coordinates of {len(trials)} trials over {', '.join(map(short, keys))}")
+    return _svg(
+        width, height, parts, f"Parallel coordinates of {len(trials)} trials over {', '.join(map(short, keys))}"
+    )
 
 
 def one_knob(trials: Sequence[dict[str, Any]], key: str, metric: str) -> Markup:
@@ -115,7 +116,9 @@ def one_knob(trials: Sequence[dict[str, Any]], key: str, metric: str) -> Markup:
     by_value: dict[str, list[dict[str, Any]]] = {}
     for trial in trials:
         across, up = x(trial["settings"][key]), y(trial["score"])
-        parts.append(f'<circle class="spot {trial["status"]}" cx="{across:.1f}" cy="{up:.1f}" r="3.5">{_hover(trial)}</circle>')
+        parts.append(
+            f'<circle class="spot {trial["status"]}" cx="{across:.1f}" cy="{up:.1f}" r="3.5">{_hover(trial)}</circle>'
+        )
         if trial["status"] == "finished":
             by_value.setdefault(_text(trial["settings"][key]), []).append(trial)
     line = []

@@ -48,7 +48,9 @@ def choose(metric: str, mode: str | None, corpus: Place, samples: int) -> tuple[
     if metric in LABEL_FREE:
         return metric, mode or LABEL_FREE[metric]
     if metric not in probes.names():
-        raise UserError(f"there is no metric {metric!r}{nearest(metric, known())}; there are auto, {', '.join(known())}")
+        raise UserError(
+            f"there is no metric {metric!r}{nearest(metric, known())}; there are auto, {', '.join(known())}"
+        )
     if not labelled(corpus, samples):
         raise UserError(
             f"metric {metric!r} needs labels in the training split, and {Manifest.read(corpus).name!r} has none there "

@@ -128,13 +128,12 @@ def collect(space: Space, name: str, mode: str, book: ledger.Ledger) -> dict[str
         "mode": mode,
         "search": space.search,
         "scheduler": space.scheduler,
-        "knobs": [short(key) for key in space.keys()],
-        "best": top
-        and {"settings": top.settings, "score": top.mean, "error": top.error, "seeds": len(top.scores)},
+        "knobs": [short(key) for key in space.order()],
+        "best": top and {"settings": top.settings, "score": top.mean, "error": top.error, "seeds": len(top.scores)},
         "repeat": {"scores": again, "mean": float(np.mean(again)), "deviation": float(np.std(again, ddof=1))}
         if len(again) > 1
         else None,
-        "importance": importance(searched, space.keys()),
+        "importance": importance(searched, space.order()),
         "saved": saved(searched),
         "counts": {s: sum(t.status == s for t in searched) for s in (FINISHED, STOPPED, FAILED, ledger.RUNNING)},
         "trials": [plain(t) for t in book.trials.values()],

@@ -37,7 +37,7 @@ def build(folder: Path, name: str, found: dict[str, Any], space: Space, base: di
     searched = [t for t in found["trials"] if t["kind"] == "search"]
     judged = [t for t in searched if t["score"] is not None]
     top = _top(found, judged)
-    keys = [key for key in space.keys() if len({str(t["settings"].get(key)) for t in judged}) > 1]
+    keys = [key for key in space.order() if len({str(t["settings"].get(key)) for t in judged}) > 1]
     said = metric.settle(found["metric"])
     importance = found["importance"]
     text = environment.get_template("page.html.j2").render(
@@ -55,7 +55,7 @@ def build(folder: Path, name: str, found: dict[str, Any], space: Space, base: di
         ],
         curves=figures.curves(judged, found["metric"], top) if judged else None,
         metric=said,
-        header=[*(short(key) for key in space.keys()), "seed", "steps", said, "time", "ended"],
+        header=[*(short(key) for key in space.order()), "seed", "steps", said, "time", "ended"],
         rows=[_row(t, space, found["metric"], t["number"] == top) for t in _ordered(found)],
         command=command,
         style=Markup((report.HERE / "style.css").read_text(encoding="utf-8")),
@@ -100,7 +100,7 @@ def _ordered(found: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _row(trial: dict[str, Any], space: Space, name: str, top: bool) -> dict[str, Any]:
     """A trial as a row of the table."""
-    values = [str(trial["settings"].get(key, "-")) for key in space.keys()]
+    values = [str(trial["settings"].get(key, "-")) for key in space.order()]
     how = {"search": "", "repeat": "repeat, "}[trial["kind"]] + trial["status"]
     reason = f": {trial['reason']}" if trial["reason"] else ""
     numbers = [str(trial["seed"]), f"{trial['steps']:,} of {trial['total']:,}"]

@@ -40,11 +40,16 @@ class Recorder(tune.Callback):
         self.plan, self.book, self.tracker, self.display = plan, book, tracker, display
         self.kind, self.deadline = kind, deadline
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its callbacks for a restore of its own, which never happens: the ledger has it all
+
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Enter a trial."""
         self._entered(trial)
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
         """A judgement, or why the trial failed."""
         known = self._entered(trial)
         if known.ended or "row" not in result:

@@ -55,7 +55,7 @@ class Space(Stage):
         """Full key and distribution of everything; several of a key where it depends on others."""
         return [(full(key), one) for key, values in self.knobs.items() for one in values]
 
-    def keys(self) -> list[str]:
+    def order(self) -> list[str]:
         """The full keys, each after those that it depends on."""
         needs: dict[str, set[str]] = {}
         for key, values in self.branches():
@@ -191,7 +191,7 @@ def check(space: Space, recipe: Recipe) -> None:
                 apply(recipe, {**given, key: value})
             except RecipeError as error:
                 found += [problem.removeprefix("pretrain.") for problem in error.problems]
-    order = space.keys()
+    order = space.order()
     if space.scheduler == "pbt":
         found += _changing(space, order)
     if space.scheduler == "pbt" and (space.search != "random" or space.seeds > 1):

@@ -1,4 +1,4 @@
-"""A sweep in one folder: what is finished stays so, what was interrupted goes on, and the end explains what was found."""
+"""A sweep in one folder: what is finished stays so, what was interrupted goes on, and the end explains it all."""
 
 import fcntl
 import json
@@ -16,10 +16,9 @@ from rich.console import Console
 from .. import paths
 from ..corpus import place, stream
 from ..errors import UserError
-from ..progress import clock
 from ..recipe import HARMLESS, Recipe, flat
-from . import draw, ledger, metric, outcome, page
-from .display import Display, table
+from . import draw, finish, ledger, metric, outcome, page
+from .display import Display
 from .space import Settings, Space, check, short
 from .tuning import describe
 
@@ -139,7 +138,9 @@ class Sweep:
             self.space.scheduler == "pbt",
         )
         if self.recipe.pretrain.workers > 1:
-            self._say(f"  a trial is one process here: workers={self.recipe.pretrain.workers} counts for best.yaml only")
+            self._say(
+                f"  a trial is one process here: workers={self.recipe.pretrain.workers} counts for best.yaml only"
+            )
         self._say(
             f"[bold]{self.out.name}[/] -> {paths.near(self.out)}\n"
             f"  {self._count()} trials, {self.concurrent} at once with {self.plan.threads} threads each, "
@@ -269,7 +270,7 @@ class Sweep:
         report = page.build(
             self.out, self.out.name, found, self.space, flat(self.recipe.plain()), f"selfray run {self.out}/best.yaml"
         )
-        model = self._keep_best(found) if status == "FINISHED" else None
+        model = finish.keep_best(self, found) if status == "FINISHED" else None
         top = found["best"]
         files = [report, self.out / "trials.json", self.out / "best.yaml"]
         numbers = {"sweep/best": top["score"]} if top else {}
@@ -290,79 +291,18 @@ class Sweep:
             "seconds": seconds,
         }
         if not self.quiet:
-            self._show(made, found)
+            finish.show(self, made, found)
         return made
-
-    def _keep_best(self, found: dict[str, Any]) -> str | None:
-        """Export the best trial's encoder, register it if the pipeline wants that, and drop all other checkpoints."""
-        from ..summary import export_encoder
-
-        if not found["best"]:
-            return None
-        same = [t for t in self.book.of_kind("search") if t.settings == found["best"]["settings"]]
-        sign = 1 if self.mode == "max" else -1
-        top = max((t for t in same if t.score is not None), key=lambda t: sign * (t.score or 0.0))
-        folder = self.book.of(top.id)
-        if (folder / "checkpoints").is_dir():
-            export_encoder(folder, self.plan.of(top.settings, top.seed), self.manifest, top.steps, None)
-            shutil.rmtree(self.out / "encoder", ignore_errors=True)
-            shutil.copytree(folder / "encoder", self.out / "encoder")
-            shutil.rmtree(folder / "encoder")
-        for trial in self.book.trials.values():
-            if trial.id != top.id:
-                shutil.rmtree(self.book.of(trial.id) / "checkpoints", ignore_errors=True)
-        settings = self.recipe.registry
-        if settings is None or not (folder / "mlflow.json").is_file():
-            return None
-        from ..tracking import register
-
-        return register(folder, self.out / "encoder", settings.model or self.recipe.name, settings.alias, None)
-
-    def _show(self, made: dict[str, Any], found: dict[str, Any]) -> None:
-        from .words import paragraph
-
-        trials = list(self.book.trials.values())
-        self.console.print(table(trials, self.metric, self.mode, len(trials), made["seconds"]))
-        self.console.print(paragraph(found, self.space, flat(self.recipe.plain())), highlight=False)
-        self.console.print(f"done in {clock(made['seconds'])}", highlight=False)
-        best = paths.near(made["best"]) if made["best"] else "-"
-        for label, value in (
-            ("page", paths.near(made["report"])),
-            ("best", best),
-            ("model", made["model"]),
-            ("tracking", f"mlflow ui --backend-store-uri {made['tracking_uri']}"),
-            ("next", f"selfray run {best}"),
-        ):
-            if value:
-                self.console.print(f"  {label:<9} {value}", highlight=False, soft_wrap=True)
 
     def _say(self, text: str) -> None:
         if not self.quiet:
             self.console.print(text, highlight=False, soft_wrap=True)
 
 
-def preview(sweep: Sweep, console: Console) -> None:
-    """Print the trials that would be run; nothing is started or fetched."""
-    from rich.table import Table
-
-    drawn = sweep.drawn()
-    shown = Table(box=None, padding=(0, 2), header_style="bold")
-    keys = [short(key) for key in sweep.space.keys()]
-    for column in ("trial", *keys, "seed"):
-        shown.add_column(column)
-    for number, one in enumerate(drawn, start=1):
-        values = [str(one["settings"].get(key, "-")) for key in sweep.space.keys()]
-        shown.add_row(str(number), *values, str(one["seed"]))
-    console.print(shown)
-    judged = ", ".join(f"{share:.0%}" for _, share in sweep.space.judged())
-    said = " such as optuna may make; it chooses as it goes" if sweep.space.search == "optuna" else ""
-    console.print(f"{len(drawn)} trials{said}; judged at {judged} of their steps by {sweep.space.scheduler}")
-
-
 def _clear(out: Path) -> None:
     for name in ("trials", "ray", "encoder"):
         shutil.rmtree(out / name, ignore_errors=True)
-    for name in ("sweep.json", "trials.json", "trials.parquet", "best.yaml", "mlflow.json", page.FILE):
+    for name in ("sweep.json", "trials.json", "trials.parquet", "best.yaml", "mlflow.json", finish.MODEL, page.FILE):
         (out / name).unlink(missing_ok=True)
 
 
@@ -377,4 +317,3 @@ def _only_one(out: Path) -> Iterator[None]:
                 f"another process is running in {paths.near(out)}; wait for it or give another --out"
             ) from None
         yield
-

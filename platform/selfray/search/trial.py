@@ -25,7 +25,7 @@ Report = Callable[[ledger.Row, Path | None], None]
 """Tells the scheduler of a judgement, with the checkpoint that belongs to it; it may end the trial by not returning."""
 
 LEAST_FEATURE_STD, LEAST_RANKME = 0.02, 1.5
-"""All embeddings coincide, or lie on one line: stricter than the warnings of `train/rules.py`, because it ends a trial."""
+"""All embeddings coincide, or lie on one line. `train/rules.py` warns much earlier; this ends a trial."""
 COLLAPSE_AFTER = 0.5
 """Share of the steps before which a collapse may yet pass: networks start collapsed and spread while warming up."""
 
@@ -130,7 +130,7 @@ def _judged(plan: Plan, recipe: Recipe, folder: Path, count: int, step: int, tot
         plan.samples,
         last,
     )
-    row = {"report": count, "step": step, "seconds": time.monotonic() - begun, **found}
+    row: ledger.Row = {"report": count, "step": step, "seconds": time.monotonic() - begun, **found}
     row["rows"] = [{k: v for k, v in number.items() if k == "step" or "/" in k} for number in numbers]
     collapsed = found["feature_std"] < LEAST_FEATURE_STD or found["rankme"] < LEAST_RANKME
     if collapsed and step > COLLAPSE_AFTER * total:

@@ -1,6 +1,7 @@
 """Ray Tune: schedulers, searchers, and trials as functions in actors that are used again and again."""
 
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -93,7 +94,9 @@ def optuna(space: Space, recipe: Recipe, mode: str, earlier: Sequence[Settings])
     try:
         import optuna as library
     except ImportError:
-        raise UserError("search: optuna needs the package optuna; install it with: pip install 'selfray[optuna]'") from None
+        raise UserError(
+            "search: optuna needs the package optuna; install it with: pip install 'selfray[optuna]'"
+        ) from None
     from ray.tune.search import Searcher
     from ray.tune.search.optuna import OptunaSearch
 
@@ -102,7 +105,7 @@ def optuna(space: Space, recipe: Recipe, mode: str, earlier: Sequence[Settings])
 
     def propose(asked: Any) -> dict[str, Any]:
         found: Settings = {}
-        for key in space.keys():
+        for key in space.order():
             values = space.active(key, found, base)
             if values is None:
                 continue
@@ -114,25 +117,30 @@ def optuna(space: Space, recipe: Recipe, mode: str, earlier: Sequence[Settings])
             found[key] = values.rounded(asked.suggest_float(name, low, high, log=values.loguniform is not None))
         return {"settings": json.dumps(found)}
 
+    seed = space.seed + len(earlier)  # what was asked for before is not proposed again
     points = [_point(space, base, settings) for settings in earlier]
-    inner = OptunaSearch(space=propose, metric="score", mode=mode, points_to_evaluate=points, seed=space.seed)
+    inner = OptunaSearch(space=propose, metric="score", mode=mode, points_to_evaluate=points, seed=seed)
 
     class Feasible(Searcher):
-        """Asks again where the constraints are not met, and lets Optuna know."""
+        """Asks again where the constraints are not met or a trial would be done twice, and lets Optuna know."""
 
         def __init__(self) -> None:
             super().__init__(metric="score", mode=mode)
             self.names: dict[str, str] = {}  # Ray's trial -> the one that Optuna knows
+            self.seen: set[str] = set()
 
         def suggest(self, trial_id: str) -> dict[str, Any] | None:
             for again in range(ASKED_AGAIN):
                 name = f"{trial_id}/{again}"
-                settings = json.loads(inner.suggest(name)["settings"])
-                if feasible(space, recipe, settings):
+                settings = json.loads((inner.suggest(name) or {})["settings"])
+                id = identity(settings, recipe.seed)
+                if id not in self.seen and feasible(space, recipe, settings):
                     self.names[trial_id] = name
+                    self.seen.add(id)
                     return {"trial": json.dumps({"settings": settings, "seed": recipe.seed})}
                 inner.on_trial_complete(name, error=True)
-            return None
+            finished: Any = Searcher.FINISHED  # a bare None would be asked again for ever
+            return finished
 
         def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
             pass  # Optuna's own pruning is off; the scheduler stops trials
@@ -234,6 +242,7 @@ def prepare_ray() -> None:
     os.environ.setdefault("MALLOC_ARENA_MAX", "1")  # trials train in a thread: launch.ONE_ARENA
     from .. import cluster
 
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)  # it misses result files that nobody needs
     cluster.start()
 
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from ..recipe import flat
 from . import metric
 from .space import Space, full, short
 from .tuning import describe

@@ -136,9 +136,7 @@ class TextViews(Views):
         tokens = samples.long()
         chosen = self.choose(tokens, keys)
         most = token_masks.most_chosen(tokens.shape[1], self.mask_ratio, self.whole_words)
-        made = token_masks.hide(
-            tokens, keys, MASKS + 1, chosen, most, self._facts, self.random_share, self.kept_share
-        )
+        made = token_masks.hide(tokens, keys, MASKS + 1, chosen, most, self._facts, self.random_share, self.kept_share)
         return {**made._asdict(), "target": tokens, "keys": keys}
 
     def choose(self, tokens: Tensor, keys: Tensor) -> Tensor:

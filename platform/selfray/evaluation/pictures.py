@@ -1,0 +1,48 @@
+"""Samples as small pictures, for the report and the sheets of a corpus; one function a data type that is no image."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+HEIGHT, WIDTH = 40, 80
+MARGIN = 2  # rows above and below a curve
+COLOURS = ((59, 111, 182), (224, 132, 61), (122, 154, 58), (184, 68, 63), (123, 97, 160), (90, 100, 110))
+
+Pictures = NDArray[np.uint8]
+
+
+def series(samples: NDArray[Any]) -> Pictures:
+    """Curves over time, one colour a channel, each sample over its own range; gaps where values are missing.
+
+    (n, time, channels) -> (n, 40, 80, 3).
+    """
+    values = np.asarray(samples, np.float32)
+    low = np.nanmin(np.where(np.isnan(values), np.inf, values), axis=(1, 2), keepdims=True)
+    high = np.nanmax(np.where(np.isnan(values), -np.inf, values), axis=(1, 2), keepdims=True)
+    with np.errstate(invalid="ignore"):  # a sample without values: infinite less infinite
+        span = np.where(high > low, high - low, 1)
+        heights = (HEIGHT - 1 - MARGIN) - (values - low) / span * (HEIGHT - 1 - 2 * MARGIN)
+    steps = np.linspace(0, values.shape[1] - 1, WIDTH).round().astype(int)
+    places = heights[:, steps]
+    after = np.concatenate([places[:, 1:], places[:, -1:]], axis=1)
+    after = np.where(np.isnan(after), places, after)
+    top, bottom = np.minimum(places, after), np.maximum(places, after)
+    rows = np.arange(HEIGHT)[None, :, None]
+    pictures = np.full((len(values), HEIGHT, WIDTH, 3), 255, np.uint8)
+    for channel in range(values.shape[2]):
+        painted = (rows >= top[:, None, :, channel] - 0.5) & (rows <= bottom[:, None, :, channel] + 0.5)
+        pictures[painted] = COLOURS[channel % len(COLOURS)]
+    return pictures
+
+
+FUNCTIONS: dict[str, Callable[[NDArray[Any]], Pictures]] = {"series": series}
+
+
+def drawn(kind: str, samples: NDArray[Any]) -> Pictures | None:
+    """Pictures of samples as a corpus stores them or an objective sees them; None where there is no way yet."""
+    if kind == "image":
+        return samples
+    function = FUNCTIONS.get(kind)
+    return function(samples) if function and samples.ndim == 3 else None
