@@ -40,7 +40,8 @@ def learned(rank, world):
         seen = {"images": rows[mine], "keys": sample_keys(torch.arange(8), 0, 0)[mine]}
         if model.views == "pair":
             seen = {"first": rows[mine], "second": rows.flip(1)[mine].nan_to_num()}
-        loss, _ = (DistributedDataParallel(model) if world > 1 else model)(seen)
+        wrapped = DistributedDataParallel(model) if world > 1 else model  # its hooks live as long as it does
+        loss, _ = wrapped(seen)
         loss.backward()
         gradients = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
         found[name] = {"loss": loss.detach(), "gradients": gradients}

@@ -106,10 +106,12 @@ def fetch(name: str, destination: str | Path | None = None, progress: Callable[[
     from .ingest import prepare
     from .sources import open_source, reader_of, reader_settings
 
-    readable = reader_settings(reader_of(data)[0])
-    of_reader = {key: value for key, value in wanted.prepare.items() if key in readable}
-    of_kind = {key: value for key, value in wanted.prepare.items() if key not in readable}
-    source = open_source(data, classes=tuple(wanted.classes) or None, **of_reader)
+    given = dict(wanted.prepare)
+    kind = given.pop("kind", None)
+    readable = reader_settings(reader_of(data, kind)[0])
+    of_reader = {key: value for key, value in given.items() if key in readable}
+    of_kind = {key: value for key, value in given.items() if key not in readable}
+    source = open_source(data, kind, classes=tuple(wanted.classes) or None, **of_reader)
     common: dict[str, Any] = {"name": name, "holdout": wanted.holdout, "about": wanted.about}
     # Pixels that are not compressed as images take seconds: starting Ray would take longer
     prepare(source, folder, ray=False, progress=progress, **common, **of_kind)

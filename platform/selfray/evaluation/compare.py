@@ -63,13 +63,13 @@ def compare(
     }
     out.mkdir(parents=True, exist_ok=True)
     shown = slice(0, SHOWN)
-    pictures = drawn(manifest.kind, test.data[shown])
-    pictures: dict[str, Any] = {"image": test.data[shown]} if manifest.kind == "image" else {}
+    picture = drawn(manifest.kind, test.data[shown])
+    pictures: dict[str, Any] = {} if picture is None else {"image": picture}
     np.savez(
         out / "samples.npz",
         embedding=vectors["pretrained"][1][shown],
         untrained=vectors["untrained"][1][shown],
-        **({} if pictures is None else {"image": pictures}),
+        **pictures,
         label=test.labels[shown].astype(np.int32),
         id=test.ids[shown],
         classes=np.array(manifest.classes, dtype=np.str_),

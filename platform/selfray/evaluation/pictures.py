@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 HEIGHT, WIDTH = 40, 80
+DECIBELS_60 = 13.8  # of power, as a natural logarithm
 MARGIN = 2  # rows above and below a curve
 COLOURS = ((59, 111, 182), (224, 132, 61), (122, 154, 58), (184, 68, 63), (123, 97, 160), (90, 100, 110))
 
@@ -37,7 +38,29 @@ def series(samples: NDArray[Any]) -> Pictures:
     return pictures
 
 
-FUNCTIONS: dict[str, Callable[[NDArray[Any]], Pictures]] = {"series": series}
+def audio(samples: NDArray[Any]) -> Pictures:
+    """Log-mel spectra, low bands at the bottom, black at 60 dB below the loudest; padding is left out of the level.
+
+    int16 (n, time) or (n, time, channels), or float as an encoder takes it -> (n, 40, 80, 3).
+    """
+    import torch
+
+    from ..encoders.inputs import audio as heard
+    from ..parts.spectrum import LogMel
+
+    values = torch.tensor(samples)
+    waves = heard(values if values.dtype == torch.int16 else values.float(), ())
+    waves = waves if waves.ndim == 2 else waves.mean(2)
+    rate = 16_000  # bands are spread over whatever the corpus's rate is
+    frames = LogMel(rate, 512, 128, HEIGHT)(waves)
+    small = torch.nn.functional.interpolate(frames.transpose(1, 2), WIDTH, mode="linear").flip(1)
+    shade = 1 + (small - small.amax((1, 2), keepdim=True)) / DECIBELS_60
+    grey: Pictures = (shade.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    return np.repeat(grey[..., None], 3, axis=3)
+
+
+FUNCTIONS: dict[str, Callable[[NDArray[Any]], Pictures]] = {"series": series, "audio": audio}
+DIMENSIONS = {"series": (3,), "audio": (2, 3)}
 
 
 def drawn(kind: str, samples: NDArray[Any]) -> Pictures | None:
@@ -45,4 +68,4 @@ def drawn(kind: str, samples: NDArray[Any]) -> Pictures | None:
     if kind == "image":
         return samples
     function = FUNCTIONS.get(kind)
-    return function(samples) if function and samples.ndim == 3 else None
+    return function(samples) if function and samples.ndim in DIMENSIONS[kind] else None

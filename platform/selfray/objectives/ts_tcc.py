@@ -80,7 +80,7 @@ class TSTCC(Objective):
         return loss, {"temporal": temporal.detach(), "contextual": contextual.detach(), "context_accuracy": accuracy}
 
     def _features(self, view: Tensor) -> Tensor:
-        return normalize(self.encoder(view)[:, self.encoder.extra :].float(), dim=2)
+        return unit_rows(self.encoder(view)[:, self.encoder.extra :])
 
     def _now(self, count: Tensor) -> Tensor:
         """The last position of the past: the same share of each series, on all workers."""
@@ -98,6 +98,12 @@ class TSTCC(Objective):
     def after_step(self, progress: float) -> None:
         """Draw another end of the past in the next step."""
         self.key.add_(1)
+
+
+@full_precision
+def unit_rows(features_BPD: Tensor) -> Tensor:
+    """Features of length 1."""
+    return normalize(features_BPD, dim=2)
 
 
 def future(features_BPD: Tensor, now_B: Tensor, count_B: Tensor, ahead: int) -> tuple[Tensor, Tensor]:

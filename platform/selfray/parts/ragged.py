@@ -103,7 +103,8 @@ class MaskedBatchNorm(nn.Module):
 
     def forward(self, features_BTD: Tensor, counted_BT: Tensor) -> Tensor:
         """(B, T, D) -> the same."""
-        values = features_BTD.float()
+        half = features_BTD.dtype in (torch.bfloat16, torch.float16)
+        values = features_BTD.float() if half else features_BTD
         if self.training:
             counts = counted_BT[:, :, None].to(values.dtype)
             count = all_sum(counts.sum())

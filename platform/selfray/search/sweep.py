@@ -143,7 +143,7 @@ class Sweep:
             )
         self._say(
             f"[bold]{self.out.name}[/] -> {paths.near(self.out)}\n"
-            f"  {self._count()} trials, {self.concurrent} at once with {self.plan.threads} threads each, "
+            f"  {self._count()} trials, {self.concurrent} at once with {self.plan.threads} torch threads each, "
             f"{self.space.search} search, scheduler {self.space.scheduler}, judged by {metric.settle(self.metric)}"
         )
 
