@@ -248,7 +248,7 @@ def _finders() -> dict[str, Any]:
 
 
 def _views(encoder: Any) -> type:
-    """The views of the data type that an encoder reads; of images if there is no such encoder, which is said elsewhere."""
+    """The views of the data type that an encoder reads; of images if there is no such encoder (said elsewhere)."""
     from . import encoders, views
 
     try:

@@ -35,8 +35,7 @@ def saved(format: str, **options: object) -> bytes:
 def zeros(count: int) -> bytes:
     """`count` zeros, compressed without ever holding them all."""
     packer, parts = zlib.compressobj(9), []
-    for _ in range(count >> 20):
-        parts.append(packer.compress(bytes(1 << 20)))
+    parts += [packer.compress(bytes(1 << 20)) for _ in range(count >> 20)]
     return b"".join([*parts, packer.flush()])
 
 

@@ -1,4 +1,4 @@
-"""Batches of mixtures, limited epochs and object stores; those of one local corpus are in tests/train and tests/cluster."""
+"""Batches of mixtures, limited epochs and object stores; for one local corpus see tests/train and tests/cluster."""
 
 from collections import Counter
 from dataclasses import replace

@@ -74,7 +74,8 @@ def _starts(records: list[Record], every: int) -> list[str]:
         first.setdefault((record.attempt, record.rank), record)
     for (attempt, rank), record in first.items():
         if record.step != record.start:
-            found.append(f"I4: attempt {attempt} of worker {rank} resumed from {record.start} but began at {record.step}")
+            began = f"resumed from {record.start} but began at {record.step}"
+            found.append(f"I4: attempt {attempt} of worker {rank} {began}")
     return found
 
 

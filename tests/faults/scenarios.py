@@ -217,7 +217,8 @@ def reference(folder: Path, corpus: Path, workers: int, steps: int = STEPS) -> s
     if key not in _references:
         place = folder / f"reference-{workers}-{steps}"
         place.mkdir()
-        run = Run(recipe(place, corpus, workers, steps=steps, objective={"name": "tests.faults.slow", "pause": 0.0}), place / "run")
+        quick = {"name": "tests.faults.slow", "pause": 0.0}
+        run = Run(recipe(place, corpus, workers, steps=steps, objective=quick), place / "run")
         with _ended(run):
             run.start()
             assert run.wait() == 0, run.log()[-2000:]
@@ -263,7 +264,7 @@ def _on_nodes(folder: Path, corpus: Path, what: str) -> Outcome:
         log = folder / "run.log"
         command = [runs.sys.executable, "-m", "tests.faults.nodes", what, str(run.file), str(run.out), str(corpus)]
         with log.open("ab") as file:
-            done = subprocess.run(command, env=environment, stdout=file, stderr=file, timeout=400, cwd=folder, check=False)
+            done = subprocess.run(command, env=environment, stdout=file, stderr=file, timeout=400, cwd=folder)
         assert done.returncode == 0, run.log()[-3000:]
         struck = float((folder / "struck").read_text())
     records = run.records()

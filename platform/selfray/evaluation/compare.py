@@ -54,7 +54,8 @@ def compare(
         "raw": (raw(train.data), raw(test.data)),
     }
     labelled = bool((train.labels >= 0).all() and (test.labels >= 0).all()) and len(np.unique(train.labels)) > 1
-    rows = [_probe(name, settings, vectors, train, test, NAMES[manifest.kind]) for name, settings in probes.items()] if labelled else []
+    asked = probes.items() if labelled else ()
+    rows = [_probe(name, settings, vectors, train, test, NAMES[manifest.kind]) for name, settings in asked]
     results = {
         "samples": {"train": len(train.ids), "test": len(test.ids)},
         "probes": rows,

@@ -16,6 +16,7 @@ from ..corpus.order import mix
 from ..corpus.read import decode
 from ..encoders.encoder import Encoder
 
+
 @dataclass(frozen=True)
 class Samples:
     """Decoded samples of a split with what is known of them."""

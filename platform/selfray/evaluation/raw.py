@@ -22,7 +22,7 @@ def image(samples: NDArray[Any], facts: Mapping[str, Any]) -> Vectors:
 
 
 def series(samples: NDArray[Any], facts: Mapping[str, Any]) -> Vectors:
-    """Values in order, missing ones 0, shrunk to 256 steps where they are more, and each channel's mean and deviation."""
+    """Values in order, missing ones 0, shrunk to 256 steps if they are more; and each channel's mean and deviation."""
     values = torch.nan_to_num(torch.tensor(samples, dtype=torch.float32)).transpose(1, 2)
     if values.shape[2] > STEPS:
         values = torch.nn.functional.adaptive_avg_pool1d(values, STEPS)
