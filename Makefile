@@ -42,10 +42,13 @@ bench: $(VENV)/.installed ## samples per second beside the limit and beside a pe
 quality-series: $(VENV)/.installed ## methods on series beside published numbers (hours; goes on where it was)
 	@$(BIN)/python benchmarks/quality_series.py
 
+quality-audio: $(VENV)/.installed ## methods on sound beside statistics of the spectrum (an hour; goes on where it was)
+	@$(BIN)/python benchmarks/quality_audio.py
+
 clean: ## remove what the targets made, but not runs and corpora
 	rm -rf $(VENV) .venv-bench dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 quality-text: $(VENV)/.installed ## methods on text beside TF-IDF and the untrained encoder (hours; goes on where it was)
 	@$(BIN)/python benchmarks/quality_text.py
 
-.PHONY: help setup quickstart test test-all lint format types bench quality-series quality-text clean
+.PHONY: help setup quickstart test test-all lint format types bench quality-series quality-text quality-audio clean

@@ -26,7 +26,7 @@ CONVOLUTIONS = {"name": "melconv", "width": 256, "channels_inside": 32, "hop": 2
 FRAMES = {"name": "meltransformer", "width": 128, "layers": 3, "mels": 40}
 SMALL: dict[str, dict[str, Any]] = {  # what differs from the pipeline besides batch and length
     "simclr": {"encoder": CONVOLUTIONS, "objective": {"temperature": 0.2, "width": 64}},
-    "moco": {"encoder": CONVOLUTIONS, "objective": {"size": 1024, "momentum": 0.99}},
+    "moco": {"encoder": CONVOLUTIONS, "objective": {"queue_size": 1024, "momentum": 0.99}},
     "byol": {"encoder": CONVOLUTIONS, "objective": {"hidden": 512, "width": 64}},
     "cpc": {"encoder": {"name": "cpc", "width": 128, "inner": 64}, "optimizer": {"name": "adamw", "lr": 1e-3}},
     "wav2vec2": {"encoder": {"name": "wav2vec2", "shape": "tiny", "dropout": 0.0, "reach": 16}},
@@ -148,15 +148,13 @@ def write() -> None:
         "",
         f"Which of 19 voices speaks, on the held-out quarter of `{CORPUS}`: accuracy in per cent, the mean over seeds",
         "and its standard error. The page is written by `make quality-audio`. Networks are small and runs short; the",
-        "settings are those of the table `SMALL` in `benchmarks/quality_audio.py` over `pipelines/audio/`. Language and",
-        "microphone go with the voice, so this is no test of languages.",
+        "settings are those of `pipelines/audio/`, changed by the table `SMALL` in `benchmarks/quality_audio.py`.",
+        "Language and microphone go with the voice, so this is no test of languages.",
         "",
         "| method | kNN | untrained kNN | linear | untrained linear | steps | seeds | seconds |",
         "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    for method in SMALL:
-        if found := rows.get(method):
-            lines.append(_line(method, found))
+    lines += [_line(method, rows[method]) for method in SMALL if method in rows]
     if every := [result for found in rows.values() for result in found]:
         for name, kind in (("spectrum statistics", "raw"), ("MFCC statistics", "mfcc")):
             values = [f"{100 * every[0]['probes'][probe][kind]:.1f}" for probe in PROBES]

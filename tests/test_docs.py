@@ -101,7 +101,7 @@ def test_every_setting_of_pretrain_is_documented():
     assert [key for key in keys if f"| `{key}` |" not in text] == []
 
 
-@pytest.mark.parametrize(("kind", "page"), [("image", "images"), ("series", "series")])
+@pytest.mark.parametrize(("kind", "page"), [("image", "images"), ("series", "series"), ("audio", "audio")])
 def test_every_setting_of_views_is_documented(kind, page):
     from selfray import signature, views
 

@@ -35,9 +35,7 @@ def run_(
     overrides: Overrides = None,
     out: Out = None,
     fresh: Annotated[bool, typer.Option(help="Start anew: remove what an earlier run left in the folder.")] = False,
-    force: Annotated[
-        bool, typer.Option(help="Go on though the settings of the run were others.")
-    ] = False,
+    force: Annotated[bool, typer.Option(help="Go on though the settings of the run were others.")] = False,
     quiet: Annotated[bool, typer.Option(help="Say only what went wrong.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -387,7 +385,9 @@ def prepare_(
 @corpora.command("copy")
 def copy_(
     folder: Annotated[Path, typer.Argument(help="A prepared corpus.")],
-    destination: Annotated[str, typer.Argument(metavar="DST", help="A folder, s3://bucket/prefix or gs://bucket/prefix.")],
+    destination: Annotated[
+        str, typer.Argument(metavar="DST", help="A folder, s3://bucket/prefix or gs://bucket/prefix.")
+    ],
 ) -> None:
     """Copy a prepared corpus to where a cluster can read it; an interrupted copy is continued by the same command."""
     from .corpus.copy import copy

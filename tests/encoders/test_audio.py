@@ -71,7 +71,7 @@ def test_stereo_is_mixed_down(encoder):
 def test_a_corpus_of_another_rate_is_refused(name):
     encoder = sounds.encoder(name)
     encoder.facts = {"rate": 8000}
-    with pytest.raises(UserError, match="encoder.rate is 16000, but the corpus has 8000 Hz; set encoder.rate=8000"):
+    with pytest.raises(UserError, match=r"encoder\.rate is 16000, but the corpus has 8000 Hz; set encoder\.rate=8000"):
         encoder.embed(sounds.waves(1))
 
 
@@ -86,3 +86,10 @@ def test_cpc_sees_no_more_of_the_future_than_its_convolutions_reach():
     cut = [encoder.context(torch.where(same[:, :, None], one, other), counted) for one in local[:1] for other in local]
     assert torch.equal(cut[0][:, :18], cut[1][:, :18])
     assert not torch.equal(cut[0][:, 18:], cut[1][:, 18:])
+
+
+@pytest.mark.parametrize("name", OF_AUDIO)
+def test_an_encoder_can_be_looked_at_without_memory(name):
+    with torch.device("meta"):
+        made = sounds.encoder(name)
+        assert made(torch.zeros(2, sounds.LENGTH)).shape == (2, *made.grid, made.width)

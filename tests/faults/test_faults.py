@@ -8,7 +8,7 @@ import pytest
 from . import scenarios
 from .runs import EVERY
 
-FAST = ("kill_worker", "flipped_bit", "damaged_shard")  # inside `make test`; the others in `make test-all`
+FAST = ("flipped_bit", "damaged_shard")  # in `make test`; the others in `make test-all`, see also tests/cluster
 ROOT_ONLY = ("disk_full",)
 OTHER_STATE = ("drained", "node_lost", "node_added")  # another number of workers adds floats in another order
 

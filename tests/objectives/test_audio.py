@@ -11,11 +11,14 @@ from selfray.encoders.inputs import audio
 from selfray.errors import UserError
 from selfray.objectives.best_rq import BestRQ, classified
 from selfray.objectives.cpc import CPC, info_nce_ahead
+from selfray.objectives.denoising import Denoising
 from selfray.objectives.masked import Masked
+from selfray.objectives.separation import mixture_parts, separated
 from selfray.objectives.simclr import SimCLR
 from selfray.objectives.wav2vec2 import Wav2Vec2
 from selfray.parts.spans import random_others, random_spans
 from selfray.parts.spectrum import levelled
+from selfray.train import rules
 from selfray.views.random import sample_keys
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -209,3 +212,42 @@ def test_contrastive_objectives_run_on_every_encoder_of_sound(name):
 def test_encoders_that_do_not_fit_are_refused(make, sentence):
     with pytest.raises(UserError, match=sentence):
         make()
+
+
+def test_denoising_learns_to_take_noise_out_of_sounds_it_has_not_seen():
+    torch.manual_seed(0)
+    objective = Denoising(sounds.encoder("melconv"), lowest=0.0, highest=10.0, hidden=64)
+    optimizer = torch.optim.AdamW(objective.parameters(), 3e-3)
+    for step in range(40):
+        loss, _ = objective.loss(inputs(8, seed=step), keys(8, step))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    with torch.no_grad():
+        assert objective.eval().loss(inputs(8, seed=999), keys(8, 999))[1]["si_sdr_improvement"] > 1
+
+
+def test_a_mixture_has_different_samples_at_the_asked_levels():
+    waves = inputs(5, ragged=False)
+    parts = mixture_parts(waves, keys(5), 3, 0.0)
+    assert parts.shape == (5, 3, sounds.LENGTH)
+    power = parts.square().mean(2)
+    torch.testing.assert_close(power, power[:, :1].expand(-1, 3), rtol=1e-3, atol=0)
+    units = torch.nn.functional.normalize(parts, dim=2)
+    closeness = units @ units.mT - torch.eye(3)
+    assert closeness.abs().max() < 0.99
+
+
+def test_separation_does_not_depend_on_the_order_of_the_sources():
+    torch.manual_seed(0)
+    found, parts = torch.randn(2, 3, 2, 400)
+    every = torch.ones(3, 400, dtype=torch.bool)
+    loss, _ = separated(found, parts, parts.sum(1), every)
+    other, _ = separated(found.flip(1), parts, parts.sum(1), every)
+    torch.testing.assert_close(loss, other)
+
+
+def test_codes_that_collapse_are_noticed():
+    assert not rules.warnings({"train/code_perplexity": 30.0}, 8)
+    (sentence,) = rules.warnings({"train/code_perplexity": 2.1}, 8)
+    assert "code_perplexity is 2.1: nearly all positions have the same codes" in sentence

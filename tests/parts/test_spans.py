@@ -61,7 +61,9 @@ def test_perplexity_goes_from_the_number_of_groups_to_that_of_codes():
     one = torch.zeros(1, 3, 2, 4)
     one[..., 0] = 1
     torch.testing.assert_close(perplexity(one, counted), torch.tensor(2.0), atol=1e-4, rtol=0)
-    torch.testing.assert_close(perplexity(torch.full((1, 3, 2, 4), 0.25), counted), torch.tensor(8.0), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        perplexity(torch.full((1, 3, 2, 4), 0.25), counted), torch.tensor(8.0), atol=1e-4, rtol=0
+    )
 
 
 def test_random_codes_are_the_nearest_vectors_and_have_no_parameters():

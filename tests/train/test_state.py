@@ -1,23 +1,21 @@
 """A checkpoint holds all that training needs, for every objective that is found, and nothing in it is there in vain."""
 
-import contextlib
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from selfray import objectives
-from selfray.encoders.conv import Conv
-from selfray.encoders.vit import ViT
-from selfray.errors import UserError
 from selfray.signature import model
 from selfray.train import snapshot
-from selfray.train.build import asks_for_ids
 from selfray.train.checkpoint import Checkpoints
 from selfray.train.optimizers import build
-from selfray.views.image import ImageViews
-from selfray.views.random import sample_keys
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import specimens
 
 STEPS = 3
 SMALL = {"width": 16, "bottleneck": 8, "hidden": 16, "queue_size": 256}
@@ -28,17 +26,10 @@ DERIVED = ("weight.0._u",)  # spectral_norm makes one of its two vectors from th
 
 
 def made(name):
-    """The objective on the first of these encoders that it accepts: some need colours, some positions to leave out."""
+    """The objective on the first small encoder that it accepts, and its optimizer."""
     known = model(objectives.find(name)).model_fields
-    settings = {key: 64 for key, field in known.items() if type(field.default) is int and field.default > 64}
-    settings |= {key: value for key, value in SMALL.items() if key in known}
-    for encoder, size in ((Conv, {"width": 8, "stages": 1}), (ViT, {"shape": "tiny", "patch": 4, "layers": 1})):
-        for channels in (1, 3):
-            torch.manual_seed(0)
-            with contextlib.suppress(UserError):
-                objective = objectives.find(name)(encoder(channels, (16, 16), **size), **settings)
-                return objective, build("adamw", [objective], lr=1e-2)
-    raise AssertionError(f"{name} refuses every encoder")
+    objective = specimens.made(name, **{key: value for key, value in SMALL.items() if key in known})
+    return objective, build("adamw", [objective], lr=1e-2)
 
 
 def _scramble(tensor):
@@ -61,12 +52,8 @@ def scrambled(name):
 def trained(objective, optimizer, first):
     """Take some steps, whose views depend on the step and whose noise on the state of the random numbers."""
     for step in range(first, first + STEPS):
-        generator = torch.Generator().manual_seed(step)
-        shape = (8, 16, 16, len(objective.encoder.mean))
-        samples, ids = torch.randint(0, 256, shape, generator=generator).to(torch.uint8), torch.arange(8)
-        views = ImageViews(blur=0.0, local_crops=2).make(objective.views, samples, sample_keys(ids, step, 0))
+        views = specimens.views_of(objective, step)
         noisy = {k: v + 0.01 * torch.rand_like(v) if v.is_floating_point() else v for k, v in views.items()}
-        noisy |= {"ids": ids} if asks_for_ids(objective) else {}
         loss, _ = objective(noisy)
         loss.backward()
         optimizer.step()

@@ -46,7 +46,8 @@ class CPC(Encoder):
         self.width, self.local_width, self.stride, self.pooling = width, inner, math.prod(STRIDES), pooling
         widths = [1] + [inner] * len(KERNELS)
         self.convolutions = nn.ModuleList(
-            nn.Conv1d(widths[i], inner, kernel, step) for i, (kernel, step) in enumerate(zip(KERNELS, STRIDES))
+            nn.Conv1d(before, inner, kernel, step)
+            for before, kernel, step in zip(widths[:-1], KERNELS, STRIDES, strict=True)
         )
         self.norms = nn.ModuleList(nn.LayerNorm(inner) for _ in KERNELS)
         self.recurrent = nn.GRU(inner, width, layers, batch_first=True)

@@ -56,6 +56,8 @@ def embed(
 ) -> NDArray[np.float32]:
     """Embeddings of samples, (samples, width); `prepare` makes what the encoder takes of them."""
     encoder.eval()
+    if encoder.kind == "audio":  # a first convolution makes a hundred times as many values of a waveform
+        batch = max(1, min(batch, 2**20 // data.shape[1]))
     place = next(encoder.parameters()).device
     parts = [
         encoder.embed(prepare(torch.tensor(data[i : i + batch]).to(place))).float().cpu()

@@ -63,7 +63,9 @@ class BestRQ(Objective):
         seen = torch.where(there, noise, padded)[:, : rows.shape[1]]
         logits = self.head(self.encoder.encode(seen)[:, self.encoder.extra :])
         loss, right = classified(logits, codes, hidden)
-        used = torch.zeros(logits.shape[2], device=codes.device).scatter_add_(0, codes.flatten(), hidden.float().flatten())
+        used = torch.zeros(logits.shape[2], device=codes.device).scatter_add_(
+            0, codes.flatten(), hidden.float().flatten()
+        )
         share = used / used.sum().clamp_min(1)
         return loss, {"accuracy": right.detach(), "code_perplexity": torch.special.entr(share).sum().exp()}
 

@@ -39,8 +39,8 @@ def mel_matrix(rate: int, fft: int, mels: int, low: float = 0.0, high: float | N
         mels: number of bands.
         low, high: hertz between which they lie; `high` is half of the rate if left out.
     """
-    ends = to_mel(torch.tensor([low, rate / 2 if high is None else high], dtype=torch.float64))
-    edges = to_hertz(torch.linspace(float(ends[0]), float(ends[1]), mels + 2, dtype=torch.float64))
+    first, last = to_mel(torch.tensor([low, rate / 2 if high is None else high], dtype=torch.float64))
+    edges = to_hertz(first + (last - first) * torch.linspace(0, 1, mels + 2, dtype=torch.float64))
     frequency = torch.linspace(0, rate / 2, fft // 2 + 1, dtype=torch.float64)[:, None]
     rising = (frequency - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - frequency) / (edges[2:] - edges[1:-1])

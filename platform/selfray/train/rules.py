@@ -16,6 +16,9 @@ MOST_PROJECTION_UNIFORMITY = -0.2
 and -2.4. BYOL comes from above: -0.16 after 50 steps.
 """
 
+LEAST_CODE_PERPLEXITY = 4.0
+"""Collapse is 1 a group: 2 with the two groups of wav2vec 2.0, where the contrastive loss falls to 0 as well."""
+
 
 def warnings(row: Mapping[str, float], width: int) -> list[str]:
     """What the measures of a step mean, where they mean trouble."""
@@ -36,6 +39,11 @@ def warnings(row: Mapping[str, float], width: int) -> list[str]:
         found.append(
             f"projection_uniformity is {row['health/projection_uniformity']:.2f} (0 is collapse): what the loss "
             "compares is nearly the same for all samples, so it teaches the encoder nothing"
+        )
+    if row.get("train/code_perplexity", LEAST_CODE_PERPLEXITY) < LEAST_CODE_PERPLEXITY:
+        found.append(
+            f"code_perplexity is {row['train/code_perplexity']:.1f}: nearly all positions have the same codes, so "
+            "there is nothing to tell apart"
         )
     return found
 
