@@ -30,7 +30,12 @@ SETTINGS = {
 
 VIT = {"name": "vit", "shape": "tiny", "patch": 4, "layers": 1}
 PIPELINES = Path(__file__).parents[2] / "pipelines" / "image"
-ON_GREY_IMAGES = [n for n in objectives.names() if (PIPELINES / f"{n}.yaml").is_file() and n != "colorization"]
+NEED_VIT = ("mae", "ijepa")
+ON_GREY_IMAGES = [
+    pytest.param(n, marks=[pytest.mark.slow] if n in NEED_VIT else [])
+    for n in objectives.names()
+    if (PIPELINES / f"{n}.yaml").is_file() and n != "colorization"
+]
 
 
 def final(run: Path) -> dict[str, torch.Tensor]:
@@ -52,7 +57,7 @@ def test_the_loss_falls(recipe, fit):
 @pytest.mark.parametrize("name", ON_GREY_IMAGES)
 def test_an_interrupted_run_ends_with_the_parameters_of_an_uninterrupted_one(name, recipe, fit, tmp_path):
     """The other objectives save, scramble and load in test_state.py."""
-    encoder = {"encoder": VIT} if name in ("mae", "ijepa") else {}
+    encoder = {"encoder": VIT} if name in NEED_VIT else {}
     settings = recipe(objective=SETTINGS.get(name, {"name": name}), steps=20, **encoder)
     fit(settings, tmp_path / "whole")
     asked = iter([False] * 6 + [True])
