@@ -33,7 +33,8 @@ def row(name: str, outcome: scenarios.Outcome) -> str:
     """One line of the table."""
     meaning = (scenarios.ALL[name].__doc__ or "").split("\n")[0].rstrip(".")
     seconds = "" if math.isnan(outcome.recovery) else f"{outcome.recovery:.0f}"
-    same = "another sum order" if outcome.note.startswith("workers") else "yes" if outcome.same else "NO"
+    refused, resized = outcome.note.startswith("refused"), outcome.note.startswith("workers")
+    same = "" if refused else "another sum order" if resized else "yes" if outcome.same else "NO"
     broken = "; ".join(outcome.broken) or "none"
     return f"| {meaning} | {seconds} | {outcome.replayed} | {same} | {broken} | {outcome.note} |"
 
