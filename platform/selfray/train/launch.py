@@ -1,5 +1,6 @@
 """Start training here or on the Ray cluster; the loop itself knows nothing of either."""
 
+import json
 import queue
 import signal
 import sys
@@ -7,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from .meter import Row
 
 Sink = Callable[[Row], None]
 POLL_SECONDS = 1.0
+UNFETCHED = "rows.jsonl"
+"""In the run's folder while workers train: what they report, for a driver that is killed before it has fetched it."""
 COLLECTIVE_SECONDS = 120  # after which workers give up waiting for one that hangs; 30 minutes by default
 RESIZE_SECONDS = 20.0  # between two looks for nodes that were added, where min_workers allows another number
 ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
@@ -56,6 +59,9 @@ def _on_ray(job: Job, sinks: Sequence[Sink]) -> int:
     from .. import cluster
 
     cluster.start()
+    for row in _unfetched(job.run):
+        for sink in sinks:
+            sink(row)
     run_config: Any = ray.train.RunConfig  # typed as the one of Ray's former version
     mailbox: Any = ray.remote(num_cpus=0)(Mailbox).remote()
     trainer: Any = TorchTrainer(
@@ -83,6 +89,7 @@ def _on_ray(job: Job, sinks: Sequence[Sink]) -> int:
         steps, error = (fitting.result().return_value, None) if not fitting.exception() else (0, fitting.exception())
         interruption = ray.get(mailbox.interruption.remote())
         failure = ray.get(mailbox.failure.remote())
+    (Path(job.run) / UNFETCHED).unlink(missing_ok=True)
     if interruption:
         raise KeyboardInterrupt(interruption)
     if failure:
@@ -185,6 +192,26 @@ class _Asked:
         return bool(answer)
 
 
+def _noting(run: str, send: Callable[[Row], Any]) -> Callable[[Row], None]:
+    """Send rows to the driver, each noted in the run's folder first."""
+
+    def record(row: Row) -> None:
+        with (Path(run) / UNFETCHED).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        send(row)
+
+    return record
+
+
+def _unfetched(run: str) -> list[Row]:
+    """What workers noted whose driver was killed; sinks know themselves which steps they have already."""
+    file, rows = Path(run) / UNFETCHED, list[Row]()
+    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
+        with suppress(ValueError):  # a line cut off by a kill
+            rows.append(json.loads(line))
+    return rows
+
+
 def _noticed() -> bool:
     """Whether Ray was told that a node of this run is about to be taken away; a barrier over all workers."""
     import ray.train
@@ -202,7 +229,8 @@ def _work(config: dict[str, Any]) -> int:
     if any(ray.get([mailbox.failure.remote(), mailbox.interruption.remote()])):
         return 0
     try:
-        return train(config["job"], mailbox.put.remote, stream.distributed, _Asked(mailbox), _noticed)
+        record = _noting(config["job"].run, mailbox.put.remote)
+        return train(config["job"], record, stream.distributed, _Asked(mailbox), _noticed)
     except Interrupted as interrupted:
         ray.get(mailbox.interrupt.remote(str(interrupted)))
         raise
