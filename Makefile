@@ -39,8 +39,14 @@ types: $(VENV)/.installed ## types
 bench: $(VENV)/.installed ## samples per second beside the limit and beside a peer (quiet machine; some ten minutes)
 	@$(BIN)/python benchmarks/bench_image.py --peer-python "$$($(BIN)/python benchmarks/peer_environment.py .venv-bench)"
 
+quality-image: $(VENV)/.installed ## methods on images beside the untrained encoder and raw pixels (hours; goes on where it was)
+	@$(BIN)/python benchmarks/quality_image.py
+
 quality-series: $(VENV)/.installed ## methods on series beside published numbers (hours; goes on where it was)
 	@$(BIN)/python benchmarks/quality_series.py
+
+quality-text: $(VENV)/.installed ## methods on text beside TF-IDF and the untrained encoder (hours; goes on where it was)
+	@$(BIN)/python benchmarks/quality_text.py
 
 quality-audio: $(VENV)/.installed ## methods on sound beside statistics of the spectrum (an hour; goes on where it was)
 	@$(BIN)/python benchmarks/quality_audio.py
@@ -48,7 +54,4 @@ quality-audio: $(VENV)/.installed ## methods on sound beside statistics of the s
 clean: ## remove what the targets made, but not runs and corpora
 	rm -rf $(VENV) .venv-bench dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-quality-text: $(VENV)/.installed ## methods on text beside TF-IDF and the untrained encoder (hours; goes on where it was)
-	@$(BIN)/python benchmarks/quality_text.py
-
-.PHONY: help setup quickstart test test-all lint format types bench quality-series quality-text quality-audio clean
+.PHONY: help setup quickstart test test-all lint format types bench quality-image quality-series quality-text quality-audio clean

@@ -4,22 +4,31 @@
     python benchmarks/quality_audio.py --methods cpc tera --seeds 0
 
 Every method is its pipeline file with a network that two CPU cores can train; the labels, which voice speaks, are used
-by probes only. A result is kept in runs/quality-audio/results.jsonl when it is there, so that an interrupted run goes
-on where it was; changed settings are measured anew. The page docs/results/audio.md is written after each of them.
+by probes only. A result is kept in docs/results/measured, so that an interrupted run goes on where it was; changed
+settings are measured anew. The page docs/results/audio.md is written after each of them.
 """
 
 import argparse
-import hashlib
-import json
-import tempfile
-import time
-from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-RESULTS, PAGE = ROOT / "runs" / "quality-audio" / "results.jsonl", ROOT / "docs" / "results" / "audio.md"
+from quality import (
+    Case,
+    Ledger,
+    Row,
+    accuracy,
+    arguments,
+    by_method,
+    here,
+    line,
+    measure_all,
+    pretrained,
+    seconds,
+    write_page,
+)
+
+LEDGER = Ledger("audio", "method", "seed")
 CORPUS = "klettres"
 PROBES: dict[str, dict[str, Any]] = {"knn": {"neighbours": 20}, "linear": {}}
 CONVOLUTIONS = {"name": "melconv", "width": 256, "channels_inside": 32, "hop": 20.0}
@@ -37,24 +46,17 @@ LENGTH: dict[str, Any] = {"batch": 64, "clip": 1.0, "lr": 1e-3}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--methods", nargs="+", default=list(SMALL), choices=list(SMALL))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser = arguments(__doc__, list(SMALL))
     parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--threads", type=int, default=2)
     asked = parser.parse_args()
-    done = {(r["method"], r["seed"], r["settings"]) for r in results()}
+    measure_all(LEDGER, cases(asked), measured, write, asked.again)
+
+
+def cases(asked: argparse.Namespace) -> Iterator[Case]:
+    """Seeds last, so that the page soon has all methods."""
     for seed in asked.seeds:
         for method in asked.methods:
-            one = recipe(method, seed, asked.steps, asked.threads)
-            if (method, seed, fingerprint(one)) in done:
-                continue
-            result = {"method": method, "seed": seed, "settings": fingerprint(one), **measured(one)}
-            RESULTS.parent.mkdir(parents=True, exist_ok=True)
-            with RESULTS.open("a") as file:
-                file.write(json.dumps(result) + "\n")
-            print(f"{method} {seed}: {result['probes']} in {result['seconds']:.0f} s", flush=True)
-            write()
+            yield {"method": method, "seed": seed}, recipe(method, seed, asked.steps, asked.threads)
 
 
 def recipe(method: str, seed: int, steps: int, threads: int) -> Any:
@@ -68,48 +70,17 @@ def recipe(method: str, seed: int, steps: int, threads: int) -> Any:
     pretrain["objective"] |= small.get("objective", {})
     pretrain["views"] |= {"clip": LENGTH["clip"]}
     pretrain["optimizer"] = small.get("optimizer", {"name": "adamw", "lr": LENGTH["lr"], "weight_decay": 0.01})
-    pretrain |= {"batch": LENGTH["batch"], "steps": steps, "epochs": None, "warmup": 0.1, "workers": 0, "gpu": False}
-    pretrain |= {"threads": threads, "compile": False, "log_every": 50, "health_every": 10**6}
+    pretrain |= {"batch": LENGTH["batch"], "steps": steps, "epochs": None, "warmup": 0.1, **here(threads)}
     return recipes.parse({**plain, "pretrain": {key: value for key, value in pretrain.items() if value is not None}})
 
 
-def fingerprint(one: Any) -> str:
-    """A number for everything that changes a result."""
-    plain = one.plain()
-    kept = {key: plain["pretrain"][key] for key in ("objective", "encoder", "views", "optimizer", "batch", "steps")}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def measured(one: Any) -> dict[str, Any]:
+def measured(one: Any) -> Row:
     """Accuracies of one run: trained, untrained, spectrum statistics and MFCC statistics for each probe."""
-    from selfray.corpus import catalogue
-    from selfray.corpus.manifest import Manifest
-    from selfray.evaluation.compare import compare
-    from selfray.summary import _trained
-    from selfray.train import build
-    from selfray.train.loop import Job, train
-
-    corpus = catalogue.fetch(CORPUS)
-    manifest = Manifest.read(corpus)
-    untrained = build.objective(one.pretrain, manifest, one.seed).encoder.eval()
-    losses: list[float] = []
-    with tempfile.TemporaryDirectory() as folder:
-        begun = time.perf_counter()
-        train(Job(one, str(corpus), folder), lambda row: losses.append(row["train/loss"]))
-        seconds = time.perf_counter() - begun
-        trained = _trained(Path(folder), one, manifest).encoder.eval()
-        views = build.views(one.pretrain, manifest.facts)
-        found = compare(trained, untrained, views, corpus, PROBES, Path(folder) / "evaluation")
-    kinds = ("pretrained", "untrained", "raw")
-    probes = {row["probe"]: {kind: round(row[kind], 4) for kind in kinds} for row in found["probes"]}
-    for name, accuracy in cepstra(corpus).items():
-        probes[name]["mfcc"] = round(accuracy, 4)
-    return {
-        "probes": probes,
-        "steps": one.pretrain.steps,
-        "seconds": round(seconds, 1),
-        "loss": [round(losses[0], 4), round(losses[-1], 4)],
-    }
+    run = pretrained(one, PROBES)
+    row = run.row() | {"steps": one.pretrain.steps}
+    for name, share in cepstra(run.corpus).items():
+        row["probes"][name]["mfcc"] = round(share, 4)
+    return row
 
 
 def cepstra(corpus: Path) -> dict[str, float]:
@@ -131,18 +102,9 @@ def cepstra(corpus: Path) -> dict[str, float]:
     return {name: float(find(name)(**settings).correct(*splits).mean()) for name, settings in PROBES.items()}
 
 
-def results() -> list[dict[str, Any]]:
-    """All results so far; of one method and seed the newest."""
-    lines = RESULTS.read_text().splitlines() if RESULTS.is_file() else []
-    newest = {(r["method"], r["seed"]): r for r in map(json.loads, lines)}
-    return list(newest.values())
-
-
 def write() -> None:
     """The page of all results."""
-    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for result in results():
-        rows[result["method"]].append(result)
+    rows = by_method(LEDGER)
     lines = [
         "# Quality: sound",
         "",
@@ -159,24 +121,12 @@ def write() -> None:
         for name, kind in (("spectrum statistics", "raw"), ("MFCC statistics", "mfcc")):
             values = [f"{100 * every[0]['probes'][probe][kind]:.1f}" for probe in PROBES]
             lines.append(f"| {name} | {values[0]} | | {values[1]} | | | | |")
-    PAGE.parent.mkdir(parents=True, exist_ok=True)
-    PAGE.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    write_page("audio", lines)
 
 
-def _line(method: str, found: list[dict[str, Any]]) -> str:
-    cells = [
-        spread([result["probes"][probe][kind] for result in found])
-        for probe in PROBES
-        for kind in ("pretrained", "untrained")
-    ]
-    seconds = mean(result["seconds"] for result in found)
-    return "| " + " | ".join([method, *cells, str(found[0]["steps"]), str(len(found)), f"{seconds:.0f}"]) + " |"
-
-
-def spread(values: list[float]) -> str:
-    """Mean and standard error in per cent."""
-    error = f" ± {100 * stdev(values) / len(values) ** 0.5:.1f}" if len(values) > 1 else ""
-    return f"{100 * mean(values):.1f}{error}"
+def _line(method: str, found: list[Row]) -> str:
+    cells = [accuracy(found, probe, kind) for probe in PROBES for kind in ("pretrained", "untrained")]
+    return line([method, *cells, str(found[0]["steps"]), str(len(found)), seconds(found)])
 
 
 if __name__ == "__main__":

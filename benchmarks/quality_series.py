@@ -5,22 +5,31 @@
     python benchmarks/quality_series.py --methods ts2vec --sets osu-leaf --seeds 0
 
 Every method is its pipeline file, with one setting for all sets; nothing is chosen by test labels. A result is kept in
-runs/quality-series/results.jsonl when it is there, so that an interrupted run goes on where it was; a changed pipeline
-is measured anew. The page docs/results/series.md is written from all results after each of them.
+docs/results/measured, so that an interrupted run goes on where it was; a changed pipeline is measured anew. The page
+docs/results/series.md is written from all results after each of them.
 """
 
 import argparse
-import hashlib
-import json
-import tempfile
-import time
-from collections import defaultdict
-from pathlib import Path
-from statistics import mean, stdev
+from collections.abc import Iterator
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-RESULTS, PAGE = ROOT / "runs" / "quality-series" / "results.jsonl", ROOT / "docs" / "results" / "series.md"
+from quality import (
+    Case,
+    Ledger,
+    Row,
+    accuracy,
+    arguments,
+    by_method,
+    here,
+    line,
+    measure_all,
+    pretrained,
+    seconds,
+    spread,
+    write_page,
+)
+
+LEDGER = Ledger("series", "method", "set", "seed")
 METHODS = ["ts2vec", "triplet", "ts_tcc", "tnc", "tst", "simclr", "moco", "byol"]
 QUICK = ["italy-power-demand", "japanese-vowels", "arrow-head", "pickup-gesture", "osu-leaf"]
 ALL = [*QUICK, "gun-point", "basic-motions", "acsf1"]
@@ -50,34 +59,18 @@ SOURCES = """\
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--methods", nargs="+", default=METHODS)
+    parser = arguments(__doc__, METHODS)
     parser.add_argument("--sets", nargs="+", default=QUICK, help="names of the catalogue, or `all`")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--threads", type=int, default=1)
     asked = parser.parse_args()
-    sets = ALL if asked.sets == ["all"] else asked.sets
-    done = {(r["method"], r["set"], r["seed"], r["settings"]) for r in results()}
+    measure_all(LEDGER, cases(asked), lambda one: pretrained(one, PROBES).row(), write, asked.again)
+
+
+def cases(asked: argparse.Namespace) -> Iterator[Case]:
+    """Seeds last, so that the page soon has all methods."""
     for seed in asked.seeds:
-        for name in sets:
+        for name in ALL if asked.sets == ["all"] else asked.sets:
             for method in asked.methods:
-                one = recipe(method, name, seed, asked.threads)
-                if (method, name, seed, fingerprint(one)) not in done:
-                    result = {
-                        "method": method,
-                        "set": name,
-                        "seed": seed,
-                        "settings": fingerprint(one),
-                        **measured(one),
-                    }
-                    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-                    with RESULTS.open("a") as file:
-                        file.write(json.dumps(result) + "\n")
-                    print(
-                        f"{method} {name} {seed}: svm {result['probes']['svm']} in {result['seconds']:.0f} s",
-                        flush=True,
-                    )
-                write()
+                yield {"method": method, "set": name, "seed": seed}, recipe(method, name, seed, asked.threads)
 
 
 def recipe(method: str, name: str, seed: int, threads: int) -> Any:
@@ -91,59 +84,16 @@ def recipe(method: str, name: str, seed: int, threads: int) -> Any:
     plain |= {"seed": seed, "corpus": {"fetch": name}}
     pretrain = plain["pretrain"]
     pretrain["batch"] = min(pretrain["batch"], manifest.rows("train"))
-    pretrain |= {"workers": 0, "threads": threads, "compile": False, "log_every": 50, "health_every": 10**6}
+    pretrain |= here(threads)
     if method == "ts2vec" and manifest.rows("train") * manifest.shape[0] * manifest.shape[1] > MANY_VALUES:
         pretrain["steps"] = MANY_STEPS
     return recipes.parse(plain)
 
 
-def fingerprint(one: Any) -> str:
-    """A number for everything that changes a result."""
-    plain = one.plain()
-    kept = {key: plain["pretrain"][key] for key in ("objective", "encoder", "views", "optimizer", "batch", "steps")}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def measured(one: Any) -> dict[str, Any]:
-    """Accuracies of one run: trained, untrained and raw for each probe."""
-    from selfray.corpus import catalogue
-    from selfray.corpus.manifest import Manifest
-    from selfray.evaluation.compare import compare
-    from selfray.summary import _trained
-    from selfray.train import build
-    from selfray.train.loop import Job, train
-
-    corpus = catalogue.fetch(one.corpus.fetch)
-    manifest = Manifest.read(corpus)
-    untrained = build.objective(one.pretrain, manifest, one.seed).encoder.eval()
-    losses: list[float] = []
-    with tempfile.TemporaryDirectory() as folder:
-        begun = time.perf_counter()
-        train(Job(one, str(corpus), folder), lambda row: losses.append(row["train/loss"]))
-        seconds = time.perf_counter() - begun
-        trained = _trained(Path(folder), one, manifest).encoder.eval()
-        views = build.views(one.pretrain, manifest.facts)
-        found = compare(trained, untrained, views, corpus, PROBES, Path(folder) / "evaluation")
-    probes = {
-        row["probe"]: {kind: round(row[kind], 4) for kind in ("pretrained", "untrained", "raw")}
-        for row in found["probes"]
-    }
-    return {"probes": probes, "seconds": round(seconds, 1), "loss": [round(losses[0], 4), round(losses[-1], 4)]}
-
-
-def results() -> list[dict[str, Any]]:
-    """All results so far; of one method, set and seed the newest."""
-    lines = RESULTS.read_text().splitlines() if RESULTS.is_file() else []
-    newest = {(r["method"], r["set"], r["seed"]): r for r in map(json.loads, lines)}
-    return list(newest.values())
-
-
 def write() -> None:
     """The page of all results."""
-    rows: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-    for result in results():
-        rows[result["set"], result["method"]].append(result)
-    known = [name for name in ALL if any(key[0] == name for key in rows)]
+    rows = by_method(LEDGER, "set")
+    known = [name for name in ALL if any(key[1] == name for key in rows)]
     lines = [
         "# Quality: time series",
         "",
@@ -160,31 +110,22 @@ def write() -> None:
         ]
         lines += ["|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"]
         for method in METHODS:
-            if found := rows.get((name, method)):
+            if found := rows.get((method, name)):
                 lines.append(_line(method, name, found))
         lines += [
             f"| {other} | | | | | | | | {_published(other, name)} | | |" for other in PUBLISHED if other not in METHODS
         ]
         lines += [""]
     lines += ["## Where the published numbers are from", "", SOURCES]
-    PAGE.parent.mkdir(parents=True, exist_ok=True)
-    PAGE.write_text("\n".join(lines), encoding="utf-8")
+    write_page("series", lines)
 
 
-def _line(method: str, name: str, found: list[dict[str, Any]]) -> str:
-    def cell(probe: str, kind: str) -> str:
-        return spread([result["probes"][probe][kind] for result in found])
-
+def _line(method: str, name: str, found: list[Row]) -> str:
     gains = [r["probes"]["svm"]["pretrained"] - r["probes"]["svm"]["untrained"] for r in found]
-    cells = [method, f"{100 * mean(gains):+.1f}", *(cell(probe, "pretrained") for probe in PROBES)]
-    cells += [cell("svm", "untrained"), cell("svm", "raw"), _published(method, name), str(len(found))]
-    return "| " + " | ".join([*cells, f"{mean(result['seconds'] for result in found):.0f}"]) + " |"
-
-
-def spread(values: list[float]) -> str:
-    """Mean and standard error in per cent."""
-    error = f" ± {100 * stdev(values) / len(values) ** 0.5:.1f}" if len(values) > 1 else ""
-    return f"{100 * mean(values):.1f}{error}"
+    gain = spread(gains) if gains[0] < 0 else f"+{spread(gains)}"
+    cells = [method, gain, *(accuracy(found, probe) for probe in PROBES)]
+    cells += [accuracy(found, "svm", kind) for kind in ("untrained", "raw")]
+    return line([*cells, _published(method, name), str(len(found)), seconds(found)])
 
 
 def _published(method: str, name: str) -> str:

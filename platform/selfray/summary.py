@@ -35,7 +35,7 @@ def export_encoder(
     from .train import build
 
     settings = recipe.pretrain
-    encoder = _trained(run, recipe, manifest).encoder
+    encoder = trained_objective(run, recipe, manifest).encoder
     part = dict(settings.encoder)
     config: dict[str, Any] = {
         "selfray": version("selfray"),
@@ -67,7 +67,7 @@ def export_encoder(
             (folder / name).write_bytes(place.storage(place.absolute(corpus)).read(name))
 
 
-def _trained(run: Path, recipe: Recipe, manifest: Manifest) -> "Objective":
+def trained_objective(run: Path, recipe: Recipe, manifest: Manifest) -> "Objective":
     """The objective with the weights of the run's newest checkpoint."""
     from safetensors.torch import load_file
 
@@ -95,7 +95,7 @@ def write_views(file: Path, recipe: Recipe, corpus: Place, count: int = 8) -> No
     plan = stream.plan(corpus, settings.batch, recipe.seed, settings.lanes)
     all_ids, all_samples, _ = next(plan.blocks(0, 1))
     ids, samples = torch.tensor(all_ids[:count]), torch.tensor(all_samples[:count])
-    objective = _trained(file.parent, recipe, plan.manifest).eval()
+    objective = trained_objective(file.parent, recipe, plan.manifest).eval()
     seen = build.views(settings, plan.manifest.facts).make(objective.views, samples, sample_keys(ids, recipe.seed, 0))
     with torch.inference_mode():
         shown = seen | objective.pictures(seen)
