@@ -13,22 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from quality import (
-    Case,
-    Ledger,
-    Row,
-    accuracy,
-    arguments,
-    by_method,
-    here,
-    line,
-    measure_all,
-    pretrained,
-    seconds,
-    write_page,
-)
+import quality
+from quality import Case, Row
 
-LEDGER = Ledger("audio", "method", "seed")
+LEDGER = quality.Ledger("audio", "method", "seed")
 CORPUS = "klettres"
 PROBES: dict[str, dict[str, Any]] = {"knn": {"neighbours": 20}, "linear": {}}
 CONVOLUTIONS = {"name": "melconv", "width": 256, "channels_inside": 32, "hop": 20.0}
@@ -46,10 +34,10 @@ LENGTH: dict[str, Any] = {"batch": 64, "clip": 1.0, "lr": 1e-3}
 
 
 def main() -> None:
-    parser = arguments(__doc__, list(SMALL))
+    parser = quality.arguments(__doc__, list(SMALL))
     parser.add_argument("--steps", type=int, default=600)
     asked = parser.parse_args()
-    measure_all(LEDGER, cases(asked), measured, write, asked.again)
+    quality.measure_all(LEDGER, cases(asked), measured, write, asked.again)
 
 
 def cases(asked: argparse.Namespace) -> Iterator[Case]:
@@ -70,13 +58,13 @@ def recipe(method: str, seed: int, steps: int, threads: int) -> Any:
     pretrain["objective"] |= small.get("objective", {})
     pretrain["views"] |= {"clip": LENGTH["clip"]}
     pretrain["optimizer"] = small.get("optimizer", {"name": "adamw", "lr": LENGTH["lr"], "weight_decay": 0.01})
-    pretrain |= {"batch": LENGTH["batch"], "steps": steps, "epochs": None, "warmup": 0.1, **here(threads)}
+    pretrain |= {"batch": LENGTH["batch"], "steps": steps, "epochs": None, "warmup": 0.1, **quality.here(threads)}
     return recipes.parse({**plain, "pretrain": {key: value for key, value in pretrain.items() if value is not None}})
 
 
 def measured(one: Any) -> Row:
     """Accuracies of one run: trained, untrained, spectrum statistics and MFCC statistics for each probe."""
-    run = pretrained(one, PROBES)
+    run = quality.pretrained(one, PROBES)
     row = run.row() | {"steps": one.pretrain.steps}
     for name, share in cepstra(run.corpus).items():
         row["probes"][name]["mfcc"] = round(share, 4)
@@ -104,7 +92,7 @@ def cepstra(corpus: Path) -> dict[str, float]:
 
 def write() -> None:
     """The page of all results."""
-    rows = by_method(LEDGER)
+    rows = quality.by_method(LEDGER)
     lines = [
         "# Quality: sound",
         "",
@@ -121,12 +109,12 @@ def write() -> None:
         for name, kind in (("spectrum statistics", "raw"), ("MFCC statistics", "mfcc")):
             values = [f"{100 * every[0]['probes'][probe][kind]:.1f}" for probe in PROBES]
             lines.append(f"| {name} | {values[0]} | | {values[1]} | | | | |")
-    write_page("audio", lines)
+    quality.write_page("audio", lines)
 
 
 def _line(method: str, found: list[Row]) -> str:
-    cells = [accuracy(found, probe, kind) for probe in PROBES for kind in ("pretrained", "untrained")]
-    return line([method, *cells, str(found[0]["steps"]), str(len(found)), seconds(found)])
+    cells = [quality.accuracy(found, probe, kind) for probe in PROBES for kind in ("pretrained", "untrained")]
+    return quality.line([method, *cells, str(found[0]["steps"]), str(len(found)), quality.seconds(found)])
 
 
 if __name__ == "__main__":

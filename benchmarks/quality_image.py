@@ -15,25 +15,11 @@ from collections.abc import Iterator
 from statistics import mean
 from typing import Any
 
-from quality import (
-    ROOT,
-    Case,
-    Ledger,
-    Row,
-    accuracy,
-    arguments,
-    by_method,
-    here,
-    line,
-    measure_all,
-    pretrained,
-    seconds,
-    spread,
-    write_page,
-)
+import quality
+from quality import Case, Row
 
-LEDGER = Ledger("image", "method", "seed")
-PICTURE = ROOT / "docs" / "images" / "quality-image.png"
+LEDGER = quality.Ledger("image", "method", "seed")
+PICTURE = quality.ROOT / "docs" / "images" / "quality-image.png"
 CORPUS, BATCH, STEPS = "fashion-mnist", 256, 1200
 PROBES: dict[str, dict[str, Any]] = {"knn": {}, "linear": {}}
 CONVOLUTIONS = {"name": "conv", "width": 64, "stages": 3}
@@ -68,9 +54,9 @@ SUPERVISED = "with labels"
 
 
 def main() -> None:
-    parser = arguments(__doc__, [*SMALL, SUPERVISED])
+    parser = quality.arguments(__doc__, [*SMALL, SUPERVISED])
     asked = parser.parse_args()
-    measure_all(LEDGER, cases(asked), measured, write, asked.again)
+    quality.measure_all(LEDGER, cases(asked), measured, write, asked.again)
 
 
 def cases(asked: argparse.Namespace) -> Iterator[Case]:
@@ -92,13 +78,13 @@ def recipe(method: str, seed: int, threads: int) -> Any:
     pretrain["objective"] |= small.get("objective", {})
     pretrain["views"] = small.get("views", INVARIANT)
     pretrain["optimizer"] = small.get("optimizer", ADAM)
-    pretrain |= {"batch": BATCH, "steps": STEPS, "epochs": None, "warmup": 0.1, "lanes": 8, **here(threads)}
+    pretrain |= {"batch": BATCH, "steps": STEPS, "epochs": None, "warmup": 0.1, "lanes": 8, **quality.here(threads)}
     return recipes.parse(plain)
 
 
 def measured(one: Any) -> Row:
     """Accuracies of one run, and label-free scores."""
-    return supervised(one) if one.name == SUPERVISED.replace(" ", "_") else pretrained(one, PROBES).row()
+    return supervised(one) if one.name == SUPERVISED.replace(" ", "_") else quality.pretrained(one, PROBES).row()
 
 
 def supervised(one: Any) -> Row:
@@ -150,7 +136,7 @@ def supervised(one: Any) -> Row:
 
 def write() -> None:
     """The page of all results, and the plot."""
-    rows = by_method(LEDGER)
+    rows = quality.by_method(LEDGER)
     methods = [method for method in SMALL if method in rows]
     lines = [
         "# Quality: images",
@@ -171,23 +157,21 @@ def write() -> None:
     ]
     lines += [_line(method, rows[method]) for method in methods]
     if methods:
-        raw = rows[methods[0]][:1]
-        lines.append(
-            line(["raw pixels", "", "", accuracy(raw, "knn", "raw"), accuracy(raw, "linear", "raw"), *[""] * 5])
-        )
+        raw = [quality.accuracy(rows[methods[0]][:1], probe, "raw") for probe in PROBES]
+        lines.append(quality.line(["raw pixels", "", "", *raw, *[""] * 5]))
         _draw(rows, methods)
     if found := rows.get(SUPERVISED):
-        cells = ["the same network trained with labels", "", "", "", accuracy(found, "linear"), "", "", ""]
-        lines.append(line([*cells, str(len(found)), seconds(found)]))
+        cells = ["the same network trained with labels", "", "", "", quality.accuracy(found, "linear"), "", "", ""]
+        lines.append(quality.line([*cells, str(len(found)), quality.seconds(found)]))
     lines += ["", "`colorization` is not in the table: these pictures are grey."]
-    write_page("image", lines)
+    quality.write_page("image", lines)
 
 
 def _line(method: str, found: list[Row]) -> str:
-    cells = [method, *(_gain(found, probe) for probe in PROBES), *(accuracy(found, probe) for probe in PROBES)]
-    cells.append(", ".join(accuracy(found, probe, "untrained") for probe in PROBES))
+    cells = [method, *(_gain(found, probe) for probe in PROBES), *(quality.accuracy(found, probe) for probe in PROBES)]
+    cells.append(", ".join(quality.accuracy(found, probe, "untrained") for probe in PROBES))
     scores = [f"{mean(row['scores'][name] for row in found):.{digits}f}" for name, digits in _SCORES.items()]
-    return line([*cells, *scores, str(len(found)), seconds(found)])
+    return quality.line([*cells, *scores, str(len(found)), quality.seconds(found)])
 
 
 _SCORES = {"rankme": 1, "uniformity": 2}
@@ -195,7 +179,7 @@ _SCORES = {"rankme": 1, "uniformity": 2}
 
 def _gain(found: list[Row], probe: str) -> str:
     gains = [row["probes"][probe]["pretrained"] - row["probes"][probe]["untrained"] for row in found]
-    return f"{'+' if mean(gains) > 0 else ''}{spread(gains)}"
+    return f"{'+' if mean(gains) > 0 else ''}{quality.spread(gains)}"
 
 
 def _draw(rows: dict[str, list[Row]], methods: list[str]) -> None:

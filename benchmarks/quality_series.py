@@ -13,23 +13,10 @@ import argparse
 from collections.abc import Iterator
 from typing import Any
 
-from quality import (
-    Case,
-    Ledger,
-    Row,
-    accuracy,
-    arguments,
-    by_method,
-    here,
-    line,
-    measure_all,
-    pretrained,
-    seconds,
-    spread,
-    write_page,
-)
+import quality
+from quality import Case, Row
 
-LEDGER = Ledger("series", "method", "set", "seed")
+LEDGER = quality.Ledger("series", "method", "set", "seed")
 METHODS = ["ts2vec", "triplet", "ts_tcc", "tnc", "tst", "simclr", "moco", "byol"]
 QUICK = ["italy-power-demand", "japanese-vowels", "arrow-head", "pickup-gesture", "osu-leaf"]
 ALL = [*QUICK, "gun-point", "basic-motions", "acsf1"]
@@ -59,10 +46,10 @@ SOURCES = """\
 
 
 def main() -> None:
-    parser = arguments(__doc__, METHODS)
+    parser = quality.arguments(__doc__, METHODS)
     parser.add_argument("--sets", nargs="+", default=QUICK, help="names of the catalogue, or `all`")
     asked = parser.parse_args()
-    measure_all(LEDGER, cases(asked), lambda one: pretrained(one, PROBES).row(), write, asked.again)
+    quality.measure_all(LEDGER, cases(asked), lambda one: quality.pretrained(one, PROBES).row(), write, asked.again)
 
 
 def cases(asked: argparse.Namespace) -> Iterator[Case]:
@@ -84,7 +71,7 @@ def recipe(method: str, name: str, seed: int, threads: int) -> Any:
     plain |= {"seed": seed, "corpus": {"fetch": name}}
     pretrain = plain["pretrain"]
     pretrain["batch"] = min(pretrain["batch"], manifest.rows("train"))
-    pretrain |= here(threads)
+    pretrain |= quality.here(threads)
     if method == "ts2vec" and manifest.rows("train") * manifest.shape[0] * manifest.shape[1] > MANY_VALUES:
         pretrain["steps"] = MANY_STEPS
     return recipes.parse(plain)
@@ -92,7 +79,7 @@ def recipe(method: str, name: str, seed: int, threads: int) -> Any:
 
 def write() -> None:
     """The page of all results."""
-    rows = by_method(LEDGER, "set")
+    rows = quality.by_method(LEDGER, "set")
     known = [name for name in ALL if any(key[1] == name for key in rows)]
     lines = [
         "# Quality: time series",
@@ -117,15 +104,15 @@ def write() -> None:
         ]
         lines += [""]
     lines += ["## Where the published numbers are from", "", SOURCES]
-    write_page("series", lines)
+    quality.write_page("series", lines)
 
 
 def _line(method: str, name: str, found: list[Row]) -> str:
     gains = [r["probes"]["svm"]["pretrained"] - r["probes"]["svm"]["untrained"] for r in found]
-    gain = spread(gains) if gains[0] < 0 else f"+{spread(gains)}"
-    cells = [method, gain, *(accuracy(found, probe) for probe in PROBES)]
-    cells += [accuracy(found, "svm", kind) for kind in ("untrained", "raw")]
-    return line([*cells, _published(method, name), str(len(found)), seconds(found)])
+    gain = quality.spread(gains) if gains[0] < 0 else f"+{quality.spread(gains)}"
+    cells = [method, gain, *(quality.accuracy(found, probe) for probe in PROBES)]
+    cells += [quality.accuracy(found, "svm", kind) for kind in ("untrained", "raw")]
+    return quality.line([*cells, _published(method, name), str(len(found)), quality.seconds(found)])
 
 
 def _published(method: str, name: str) -> str:

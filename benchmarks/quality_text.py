@@ -15,22 +15,10 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from quality import (
-    Case,
-    Ledger,
-    Row,
-    accuracy,
-    arguments,
-    by_method,
-    here,
-    line,
-    measure_all,
-    pretrained,
-    seconds,
-    write_page,
-)
+import quality
+from quality import Case, Row
 
-LEDGER = Ledger("text", "method", "seed")
+LEDGER = quality.Ledger("text", "method", "seed")
 METHODS = ["mlm", "electra", "nsp", "gpt", "simcse", "tsdae", "moco", "byol"]
 CORPUS = "bbc-news"
 BATCH, RATE = 64, 1e-3  # of every method: the pipelines' own are for encoders of twelve layers
@@ -38,12 +26,12 @@ PROBES: dict[str, dict[str, Any]] = {"linear": {}, "knn": {}}
 
 
 def main() -> None:
-    parser = arguments(__doc__, METHODS)
+    parser = quality.arguments(__doc__, METHODS)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--shape", default="tiny", help="of the encoder")
     parser.add_argument("--samples", type=int, default=60_000, help="rows that probes are fitted and tested on at most")
     asked = parser.parse_args()
-    measure_all(LEDGER, cases(asked), lambda one: measured(one, asked.samples), write, asked.again)
+    quality.measure_all(LEDGER, cases(asked), lambda one: measured(one, asked.samples), write, asked.again)
 
 
 def cases(asked: argparse.Namespace) -> Iterator[Case]:
@@ -64,13 +52,13 @@ def recipe(method: str, seed: int, asked: argparse.Namespace) -> Any:
     pretrain["optimizer"] |= {"lr": RATE}
     if "layers" in pretrain["objective"] and method == "tsdae":
         pretrain["objective"]["layers"] = 2
-    pretrain |= {"batch": BATCH, "steps": asked.steps, "epochs": None, "warmup": 0.1, **here(asked.threads)}
+    pretrain |= {"batch": BATCH, "steps": asked.steps, "epochs": None, "warmup": 0.1, **quality.here(asked.threads)}
     return recipes.parse(plain)
 
 
 def measured(one: Any, samples: int) -> Row:
     """Accuracies of one run, and perplexities on held-out rows where the objective predicts words."""
-    run = pretrained(one, PROBES, samples)
+    run = quality.pretrained(one, PROBES, samples)
     words = {
         "pretrained": perplexity(run.trained, run.views, run.corpus),
         "untrained": perplexity(run.untrained, run.views, run.corpus),
@@ -117,7 +105,7 @@ def unigram(corpus: Path) -> float:
 
 def write() -> None:
     """The page of all results."""
-    rows = by_method(LEDGER)
+    rows = quality.by_method(LEDGER)
     lines = [
         "# Quality: text",
         "",
@@ -134,7 +122,7 @@ def write() -> None:
         "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     lines += [_line(method, rows[method]) for method in METHODS if method in rows]
-    write_page("text", lines)
+    quality.write_page("text", lines)
 
 
 def _line(method: str, found: list[Row]) -> str:
@@ -142,10 +130,19 @@ def _line(method: str, found: list[Row]) -> str:
         values = [r["perplexity"][kind] for r in found if r["perplexity"]["pretrained"] is not None]
         return f"{mean(values):,.0f}" if values else ""
 
-    cells = [method, found[0]["shape"], f"{found[0]['steps']:,}", accuracy(found, "linear"), accuracy(found, "knn")]
-    cells += [f"{accuracy(found, 'linear', kind)}, {accuracy(found, 'knn', kind)}" for kind in ("untrained", "raw")]
+    cells = [
+        method,
+        found[0]["shape"],
+        f"{found[0]['steps']:,}",
+        quality.accuracy(found, "linear"),
+        quality.accuracy(found, "knn"),
+    ]
+    cells += [
+        f"{quality.accuracy(found, 'linear', kind)}, {quality.accuracy(found, 'knn', kind)}"
+        for kind in ("untrained", "raw")
+    ]
     cells += [words("pretrained"), words("untrained"), words("unigram"), f"{found[0]['samples']:,}"]
-    return line([*cells, str(len(found)), seconds(found)])
+    return quality.line([*cells, str(len(found)), quality.seconds(found)])
 
 
 if __name__ == "__main__":
