@@ -20,7 +20,7 @@ from .progress import Training, clock
 from .recipe import HARMLESS, Recipe, differences, flat, parse
 
 OWNED = ("checkpoints", "trace", "encoder", "evaluation", "stages", "ray", "embeddings")
-OWNED_FILES = ("recipe.yaml", "metrics.jsonl", "rows.jsonl", "mlflow.json", "summary.json", "views.npz", "report.html")
+OWNED_FILES = ("recipe.yaml", "metrics.jsonl", "rows.jsonl", "mlflow.json", "summary.json", "views.npz", "clusters.npz", "report.html")
 
 
 class Pipeline:

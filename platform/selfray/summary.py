@@ -83,10 +83,14 @@ def trained_objective(run: Path, recipe: Recipe, manifest: Manifest) -> "Objecti
 
 
 def write_views(file: Path, recipe: Recipe, corpus: Place, count: int = 8) -> None:
-    """Store some samples, what the objective saw of them, and the pictures that it makes of them once trained."""
+    """Store some samples, what the objective saw of them, and the pictures that it makes of them once trained.
+
+    Beside it, in `clusters.npz`, what the objective's own clusters hold, where it has clusters.
+    """
     import torch
 
     from .corpus import stream
+    from .evaluation import clusters
     from .evaluation.pictures import drawn
     from .train import build
     from .views.random import sample_keys
@@ -96,7 +100,8 @@ def write_views(file: Path, recipe: Recipe, corpus: Place, count: int = 8) -> No
     all_ids, all_samples, _ = next(plan.blocks(0, 1))
     ids, samples = torch.tensor(all_ids[:count]), torch.tensor(all_samples[:count])
     objective = trained_objective(file.parent, recipe, plan.manifest).eval()
-    seen = build.views(settings, plan.manifest.facts).make(objective.views, samples, sample_keys(ids, recipe.seed, 0))
+    views = build.views(settings, plan.manifest.facts)
+    seen = views.make(objective.views, samples, sample_keys(ids, recipe.seed, 0))
     with torch.inference_mode():
         shown = seen | objective.pictures(seen)
     if (kind := plan.manifest.kind) == "image":
@@ -110,6 +115,7 @@ def write_views(file: Path, recipe: Recipe, corpus: Place, count: int = 8) -> No
         pictures = {name: found for name, view in floats.items() if (found := drawn(kind, view)) is not None}
     sample = drawn(kind, samples.numpy())
     np.savez(file, sample=samples.numpy() if sample is None else sample, **pictures)
+    clusters.write(file.with_name("clusters.npz"), objective, views, plan)
 
 
 def write(run: Path, recipe: Recipe, manifest: Manifest, corpus: Place, status: str, warnings: list[str]) -> None:

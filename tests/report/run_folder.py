@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from selfray.evaluation.clusters import gallery
+
 PROTOCOL = "Frozen features, 20 nearest neighbours weighted by similarity, as in InstDisc (Wu et al. 2018)."
 SUMMARY: dict[str, Any] = {
     "name": "digits-simclr",
@@ -172,4 +174,5 @@ def complete_run(folder: Path, samples: int = 120) -> Path:
     np.savez(folder / "evaluation/samples.npz", **arrays)
     sample = arrays["image"][:8]
     np.savez(folder / "views.npz", sample=sample, first=np.roll(sample, 1, axis=2), second=255 - sample[:, ::-1])
+    np.savez(folder / "clusters.npz", **gallery(np.arange(len(sample)) % 3, sample))
     return folder

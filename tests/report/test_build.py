@@ -25,6 +25,7 @@ PARTS = (
     "evaluation/results.json",
     "evaluation/samples.npz",
     "views.npz",
+    "clusters.npz",
     "recipe.yaml",
     "encoder/encoder.json",
 )
@@ -138,7 +139,7 @@ def test_the_same_run_gives_the_same_page(finished: Path) -> None:
 
 def test_an_empty_folder_gives_a_page_that_says_what_to_do(tmp_path: Path) -> None:
     page = page_of(tmp_path)
-    assert len(page.all("section")) == len(SECTIONS)
+    assert len(page.all("section")) == len(SECTIONS) - 1  # an objective without clusters has no gallery of them
     assert "Not evaluated yet" in page.text
     assert f"selfray evaluate {tmp_path}/encoder CORPUS" in page.text
 
@@ -153,7 +154,7 @@ def test_a_page_from_every_partial_run(small: Path, kept: tuple[str, ...]) -> No
     for name in set(PARTS) - set(kept):
         (small / name).unlink()
     page = page_of(small)
-    assert len(page.all("section")) == len(SECTIONS)
+    assert len(page.all("section")) >= len(SECTIONS) - 1
     assert "could not be read" not in page.text
 
 
@@ -161,7 +162,7 @@ def test_a_page_from_every_partial_run(small: Path, kept: tuple[str, ...]) -> No
 @pytest.mark.parametrize("damage", [b"", b"\x00\xff{not json", b"PK\x03\x04torn", b"[1, 2]"])
 def test_a_damaged_file_never_stops_the_page(small: Path, name: str, damage: bytes) -> None:
     (small / name).write_bytes(damage)
-    assert len(page_of(small).all("section")) == len(SECTIONS)
+    assert len(page_of(small).all("section")) >= len(SECTIONS) - 1
 
 
 def test_an_archive_cut_short_is_named(small: Path) -> None:

@@ -58,6 +58,11 @@ class DeepCluster(Objective):
         self.register_buffer("sizes", torch.ones(clusters, dtype=torch.long))
         self.register_buffer("stability", torch.tensor(0.0))
 
+    def assignments(self, embedding: Tensor) -> Tensor:
+        """What the classifier takes each for."""
+        logits: Tensor = self.classifier(embedding)
+        return logits.argmax(1)
+
     def loss(self, first: Tensor, second: Tensor, ids: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of both views with their sample's cluster."""
         cluster, known = (column.repeat(2) for column in self._cluster_of(ids))

@@ -87,6 +87,10 @@ class DINO(Objective):
         """
         return self.projector(embedding) if self._late else None
 
+    def assignments(self, embedding: Tensor) -> Tensor:
+        """The student's most probable prototype."""
+        return self.prototypes(unit(self.projector(embedding))).argmax(1)
+
     def loss(self, first: Tensor, second: Tensor, local: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of every other view's distribution with the teacher's for each large view."""
         large, views = torch.cat([first, second]), 2 + len(local)

@@ -49,6 +49,10 @@ class Objective(nn.Module):
         """
         return None
 
+    def assignments(self, embedding: Tensor) -> Tensor | None:
+        """The number of the cluster that each embedding belongs to, (batch, width) -> int64 (batch,); None without."""
+        return None
+
     def before_epoch(self, epoch: int, embeddings: Embeddings) -> list[nn.Parameter]:
         """Look at the whole corpus before an epoch's first step; called on all workers, with equal random numbers.
 

@@ -61,6 +61,10 @@ class SwAV(Objective):
         projected: Tensor = self.projector(embedding)
         return projected
 
+    def assignments(self, embedding: Tensor) -> Tensor:
+        """The prototype that is most alike."""
+        return self.prototypes(unit(self.projector(embedding))).argmax(1)
+
     def loss(self, first: Tensor, second: Tensor, local: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of every other view's prediction with each large view's assignment."""
         embedding = self.encoder.embed(torch.cat([first, second]))

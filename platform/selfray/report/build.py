@@ -9,7 +9,7 @@ from typing import Any
 
 from .figures import MARKERS
 from .reading import Run, part, read
-from .sections import curves, embeddings, header, learned, neighbours, recipe, use, views
+from .sections import clusters, curves, embeddings, header, learned, neighbours, recipe, use, views
 
 HERE = Path(__file__).parent
 FILE = "report.html"
@@ -18,6 +18,7 @@ SECTIONS = (  # in the order of the page; each has a template of the module's na
     (curves, "How training went"),
     (embeddings, "Map of the embeddings"),
     (neighbours, "Nearest neighbours"),
+    (clusters, "What the clusters hold"),
     (views, "What the objective saw"),
     (recipe, "Recipe"),
     (use, "Use the encoder"),
@@ -51,7 +52,9 @@ def render(run: Run) -> str:
         .get_template("template.html.j2")
         .render(
             header=header.content(run),
-            sections=[_section(module, title, run) for module, title in SECTIONS],
+            sections=[
+                _section(module, title, run) for module, title in SECTIONS if module is not clusters or run.clusters
+            ],
             evaluate=use.evaluate_command(run),
             markers=MARKERS,
             footer=_footer(run),

@@ -39,6 +39,15 @@ class Samples:
         return self.classes[label] if label < len(self.classes) else f"class {label}"
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster of the objective's own, with a few of its samples."""
+
+    number: int
+    share: float  # of the samples that were looked at
+    image: NDArray[np.uint8]  # samples x height x width x channels
+
+
 @dataclass
 class Run:
     """The contents of a run folder; what is missing is empty, what is damaged is named in `problems`."""
@@ -49,6 +58,8 @@ class Run:
     results: dict[str, Any] = field(default_factory=dict)
     samples: Samples | None = None
     views: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
+    clusters: list[Cluster] = field(default_factory=list)  # the largest, in order of size
+    clusters_used: int = 0
     recipe: str = ""
     encoder: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
@@ -75,6 +86,7 @@ def read(folder: str | Path) -> Run:
     run.metrics = _metrics(run)
     run.samples = _samples(run)
     run.views = _views(run)
+    run.clusters, run.clusters_used = _clusters(run)
     run.recipe = without_passwords(_text(run, "recipe.yaml"))
     return run
 
@@ -198,6 +210,22 @@ def _samples(run: Run) -> Samples | None:
 def _views(run: Run) -> dict[str, NDArray[np.uint8]]:
     arrays = _arrays(run, "views.npz")
     return {name: array[:MOST_VIEWS] for name, array in arrays.items() if _is_images(array) and len(array)}
+
+
+def _clusters(run: Run) -> tuple[list[Cluster], int]:
+    name = "clusters.npz"
+    arrays = _arrays(run, name)
+    if not arrays:
+        return [], 0
+    image, cluster, number, share = (arrays.get(key) for key in ("image", "cluster", "number", "share"))
+    if image is None or cluster is None or number is None or share is None or not _is_images(image):
+        run.problems.append(f"{name} should hold `image`, `cluster`, `number` and `share`")
+        return [], 0
+    if len(image) != len(cluster) or len(number) != len(share):
+        run.problems.append(f"{name}: its arrays differ in length")
+        return [], 0
+    found = [Cluster(int(one), float(part), image[cluster == one]) for one, part in zip(number, share, strict=True)]
+    return [one for one in found if len(one.image)], int(arrays.get("used", np.array(len(found))))
 
 
 def _is_images(array: NDArray[Any]) -> bool:
