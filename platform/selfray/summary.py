@@ -90,8 +90,7 @@ def write_views(file: Path, recipe: Recipe, corpus: Place, count: int = 8) -> No
     import torch
 
     from .corpus import stream
-    from .evaluation import clusters
-    from .evaluation.pictures import drawn
+    from .evaluation import clusters, shown
     from .train import build
     from .views.random import sample_keys
 
@@ -103,18 +102,10 @@ def write_views(file: Path, recipe: Recipe, corpus: Place, count: int = 8) -> No
     views = build.views(settings, plan.manifest.facts)
     seen = views.make(objective.views, samples, sample_keys(ids, recipe.seed, 0))
     with torch.inference_mode():
-        shown = seen | objective.pictures(seen)
-    if (kind := plan.manifest.kind) == "image":
-        pictures: dict[str, Any] = {
-            name: (view.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
-            for name, view in shown.items()
-            if view.ndim == 4 and view.is_floating_point()
-        }
-    else:
-        floats = {name: view.float().numpy() for name, view in shown.items() if view.is_floating_point()}
-        pictures = {name: found for name, view in floats.items() if (found := drawn(kind, view)) is not None}
-    sample = drawn(kind, samples.numpy())
-    np.savez(file, sample=samples.numpy() if sample is None else sample, **pictures)
+        made = seen | objective.pictures(seen)
+    manifest = plan.manifest
+    stored = shown.samples(samples.numpy(), manifest, corpus, "sample") | shown.views(made, manifest, corpus)
+    np.savez_compressed(file, **stored)  # type: ignore[arg-type]  # names are free
     clusters.write(file.with_name("clusters.npz"), objective, views, plan)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from selfray.evaluation.clusters import gallery
+from selfray.evaluation.pictures import drawn
+from selfray.evaluation.sounds import encoded
 
 PROTOCOL = "Frozen features, 20 nearest neighbours weighted by similarity, as in InstDisc (Wu et al. 2018)."
 SUMMARY: dict[str, Any] = {
@@ -175,4 +177,36 @@ def complete_run(folder: Path, samples: int = 120) -> Path:
     sample = arrays["image"][:8]
     np.savez(folder / "views.npz", sample=sample, first=np.roll(sample, 1, axis=2), second=255 - sample[:, ::-1])
     np.savez(folder / "clusters.npz", **gallery(np.arange(len(sample)) % 3, sample))
+    return folder
+
+
+def of_text(folder: Path, samples: int = 120) -> Path:
+    """The same run as of a corpus of texts: samples are read instead of seen."""
+    complete_run(folder, samples)
+    arrays = digits(samples)
+    del arrays["image"]
+    text = np.array([f"{arrays['classes'][label]} said the {label}. row, <b>&" for label in arrays["label"]])
+    np.savez(folder / "evaluation/samples.npz", **arrays, **{"image.text": text})
+    masked = np.array([line.replace("said", "[MASK]") for line in text[:8]])
+    np.savez(folder / "views.npz", **{"sample.text": text[:8], "tokens.text": masked})
+    (folder / "clusters.npz").unlink()
+    return folder
+
+
+def of_sound(folder: Path, samples: int = 60) -> Path:
+    """The same run as of a corpus of sounds: a tone for each digit, its spectrum, and an MP3 of it."""
+    complete_run(folder, samples)
+    arrays = digits(samples)
+    time = np.arange(4000) / 8000
+    waves = np.stack([(8000 * np.sin(2 * np.pi * 110 * (label + 2) * time)) for label in arrays["label"]])
+    played = encoded(waves.astype(np.int16), 8000)
+    arrays["image"] = drawn("audio", waves.astype(np.int16))
+    np.savez(folder / "evaluation/samples.npz", **arrays, **{"image.sound": played.sound, "image.ends": played.ends})
+    few = encoded(waves[:8].astype(np.int16), 8000)
+    np.savez(
+        folder / "views.npz",
+        **{"sample": arrays["image"][:8], "sample.sound": few.sound, "sample.ends": few.ends},
+        **{"denoised": arrays["image"][:8], "denoised.sound": few.sound, "denoised.ends": few.ends},
+    )
+    (folder / "clusters.npz").unlink()
     return folder

@@ -292,3 +292,25 @@ def test_importing_the_report_imports_nothing_heavy() -> None:
     check = f"import sys, selfray.report.build; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_samples_of_text_are_read_in_neighbours_views_and_map(tmp_path: Path) -> None:
+    page = page_of(MAKER["of_text"](tmp_path / "run"))
+    words = [attributes for _, attributes in page.tags if attributes.get("class") == "words"]
+    assert len(words) >= 2 * 10 * 9  # ten queries with eight neighbours, by two encoders
+    assert "zero [MASK] the 0. row, <b>&" in page.text
+    assert not page.all("audio")
+    assert not page.all("b onclick")
+    data = re.search(r'id="map-data">(.*?)</script>', (tmp_path / "run/report.html").read_text(encoding="utf-8"))
+    assert data is not None
+    assert len(json.loads(data[1])["text"]) == 120
+
+
+def test_samples_of_sound_are_seen_and_played(tmp_path: Path) -> None:
+    page = page_of(MAKER["of_sound"](tmp_path / "run"))
+    players = page.all("audio")
+    assert all((one["src"] or "").startswith("data:audio/mpeg;base64,") for one in players)
+    assert all(one["aria-label"] for one in players)
+    assert len(players) >= 2 * 10 * 9 + 2 * 8
+    assert [figure for figure in page.all("img") if "denoised" in (figure["alt"] or "")]
+    assert "media-src data:" in (tmp_path / "run/report.html").read_text(encoding="utf-8")

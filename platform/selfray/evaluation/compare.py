@@ -16,8 +16,8 @@ from ..probes.probe import Features
 from ..train import health
 from ..views.random import sample_keys
 from ..views.views import Views
-from .features import Samples, embed, load
-from .pictures import drawn
+from . import shown
+from .features import Samples, embed, few, load
 from .raw import FUNCTIONS, NAMES
 
 SHOWN = 2000
@@ -32,8 +32,14 @@ def compare(
     probes: dict[str, dict[str, Any]],
     out: Path,
     max_samples: int = 60_000,
+    labels: float | None = None,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Run probes and label-free scores; writes `results.json` and `samples.npz` into `out` and returns the results.
+
+    Args:
+        labels: fit probes on a share of the labels of each class, or on so many (`features.few`); on all if None.
+        seed: fixes which; they are the same for the trained and the untrained encoder and for raw samples.
 
     Raises:
         UserError: the corpus has no held-out split.
@@ -55,24 +61,23 @@ def compare(
     }
     labelled = bool((train.labels >= 0).all() and (test.labels >= 0).all()) and len(np.unique(train.labels)) > 1
     asked = probes.items() if labelled else ()
-    rows = [_probe(name, settings, vectors, train, test, NAMES[manifest.kind]) for name, settings in asked]
+    fit = np.arange(len(train.ids)) if labels is None else few(train.labels, labels, seed)
+    rows = [_probe(name, settings, vectors, train, test, fit, NAMES[manifest.kind]) for name, settings in asked]
     results = {
-        "samples": {"train": len(train.ids), "test": len(test.ids)},
+        "samples": {"train": len(train.ids), "test": len(test.ids), "labels": len(fit)},
         "probes": rows,
         "scores": _scores({"pretrained": trained, "untrained": untrained}, vectors, views, test),
         "verdict": _verdict(rows, labelled),
     }
     out.mkdir(parents=True, exist_ok=True)
-    shown = slice(0, SHOWN)
-    picture = drawn(manifest.kind, test.data[shown])
-    pictures: dict[str, Any] = {} if picture is None else {"image": picture}
-    np.savez(
+    part = slice(0, shown.PLAYED if manifest.kind == "audio" else SHOWN)
+    np.savez_compressed(
         out / "samples.npz",
-        embedding=vectors["pretrained"][1][shown],
-        untrained=vectors["untrained"][1][shown],
-        **pictures,
-        label=test.labels[shown].astype(np.int32),
-        id=test.ids[shown],
+        embedding=vectors["pretrained"][1][part],
+        untrained=vectors["untrained"][1][part],
+        **shown.samples(test.data[part], manifest, corpus),  # type: ignore[arg-type]  # names are free
+        label=test.labels[part].astype(np.int32),
+        id=test.ids[part],
         classes=np.array(manifest.classes, dtype=np.str_),
     )
     (out / "results.json").write_text(json.dumps(results, indent=1))
@@ -95,12 +100,13 @@ def _probe(
     vectors: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]],
     train: Samples,
     test: Samples,
+    fit: NDArray[np.int64],
     raw_name: str,
 ) -> dict[str, Any]:
     probe = find(name)(**settings)
     correct = {
-        kind: probe.correct(Features(fit, train.labels), Features(unseen, test.labels))
-        for kind, (fit, unseen) in vectors.items()
+        kind: probe.correct(Features(known[fit], train.labels[fit]), Features(unseen, test.labels))
+        for kind, (known, unseen) in vectors.items()
     }
     row: dict[str, Any] = {"probe": name, "metric": probe.metric, "protocol": probe.protocol, "settings": settings}
     row |= {kind: float(right.mean()) for kind, right in correct.items()}

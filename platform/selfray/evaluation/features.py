@@ -1,19 +1,19 @@
 """Frozen features of a corpus."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..corpus import place
 from ..corpus.manifest import Manifest
 from ..corpus.order import mix
-from ..corpus.read import decode
+from ..corpus.read import decode, groups
 from ..encoders.encoder import Encoder
 
 
@@ -27,22 +27,91 @@ class Samples:
 
 
 def load(folder: str | Path, split: str, limit: int, seed: int = 0) -> Samples:
-    """Up to `limit` samples of a split; a seeded choice of whole row groups where there are more."""
+    """Up to `limit` samples of a split; a seeded choice of row groups where there are more.
+
+    In a corpus that is sorted by class a row group holds one class only, so that groups are chosen by the labels in
+    them: every class has samples as long as the limit allows it.
+    """
     manifest = Manifest.read(folder)
-    places = [(s.file, g, rows) for s in manifest.shards(split) for g, rows in enumerate(s.row_groups)]
-    if manifest.rows(split) > limit:
-        places.sort(key=lambda place: mix(seed, hash_of(place[0]), place[1]))
-    ids, data, labels, count = [], [], [], 0
-    for file, group, _ in places:
-        if count >= limit:
-            break
-        with place.shard(folder, file) as shard:
-            table = shard.read_row_group(group, columns=["id", "data", "length", "label"]).slice(0, limit - count)
-        count += len(table)
+    ids, data, labels = [], [], []
+    for file, group, rows in _chosen(folder, manifest, split, limit, seed):
+        table = groups(folder, manifest, file, [group], ["id", "data", "length", "label"])
+        table = table if rows is None else table.take(pa.array(rows))
         ids.append(table["id"].to_numpy())
         data.append(decode(table, manifest))
-        labels.append(table["label"].fill_null(-1).to_numpy().astype(np.int64))
+        labels.append(_numbers(table["label"]))
     return Samples(np.concatenate(ids), np.concatenate(data), np.concatenate(labels))
+
+
+def few(labels: NDArray[np.int64], many: float, seed: int) -> NDArray[np.int64]:
+    """The places of a few labels of each class, in order: what a probe is fitted on where labels are scarce.
+
+    A larger choice of one seed holds the smaller ones.
+
+    Args:
+        labels: (samples); below 0 there is none.
+        many: a share below 1 of each class, at least one sample of it; or so many samples of each.
+    """
+    random = np.random.default_rng(seed)
+    order, chosen = random.permutation(len(labels)), []
+    for label in np.unique(labels[labels >= 0]):
+        own = order[labels[order] == label]
+        chosen.append(own[: max(1, round(many * len(own))) if many < 1 else int(many)])
+    return np.sort(np.concatenate(chosen)) if chosen else np.empty(0, np.int64)
+
+
+def _chosen(
+    folder: str | Path, manifest: Manifest, split: str, limit: int, seed: int
+) -> Iterator[tuple[str, int, NDArray[np.int64] | None]]:
+    """File, row group and rows of it (None for all), at most `limit` rows of every class there is."""
+    every = [(s.file, g, rows) for s in manifest.shards(split) for g, rows in enumerate(s.row_groups)]
+    if manifest.rows(split) <= limit:
+        yield from ((file, group, None) for file, group, _ in every)
+        return
+    every.sort(key=lambda place: mix(seed, hash_of(place[0]), place[1]))
+    labels = _labels_of(folder, manifest, split) if manifest.classes else {}
+    seen: set[int] = set()
+    first, others = [], []
+    for place in every:
+        found = set(labels.get(place[:2], np.empty(0, np.int64)).tolist())
+        (others if found <= seen else first).append(place)
+        seen |= found
+    left, needed = limit, len(first)
+    for file, group, rows in [*first, *others]:
+        share = min(rows, left // needed if needed > 1 else left)  # something is left for groups with other classes
+        needed -= 1
+        if share == rows:
+            yield file, group, None
+        elif share:
+            yield file, group, _of_every_class(labels.get((file, group), np.zeros(rows, np.int64)), share)
+        left -= share
+        if not left:
+            return
+
+
+def _of_every_class(labels: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """So many places, of each class the same number as long as it has them, in order."""
+    order = np.argsort(labels, kind="stable")
+    starts = np.searchsorted(labels[order], labels[order])
+    turn = np.arange(len(labels)) - starts  # 0 for the first of each class, 1 for the second
+    return np.sort(order[np.argsort(turn, kind="stable")[:count]])
+
+
+def _labels_of(folder: str | Path, manifest: Manifest, split: str) -> dict[tuple[str, int], NDArray[np.int64]]:
+    """(file, row group) -> its labels."""
+    found = {}
+    for shard in manifest.shards(split):
+        every = list(range(len(shard.row_groups)))
+        column = _numbers(groups(folder, manifest, shard.file, every, ["label"])["label"])
+        parts = np.split(column, np.cumsum(shard.row_groups)[:-1])
+        found |= {(shard.file, group): part for group, part in enumerate(parts)}
+    return found
+
+
+def _numbers(labels: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Labels with -1 where there is none."""
+    found: NDArray[np.int64] = labels.fill_null(-1).to_numpy().astype(np.int64)
+    return found
 
 
 def hash_of(text: str) -> int:

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+TEXT, SOUND, ENDS = ".text", ".sound", ".ends"
+"""Behind the name of an array of pictures: the same samples as words, or as MP3 files and where each of them ends."""
 HEIGHT, WIDTH = 40, 80
 DECIBELS_60 = 13.8  # of power, as a natural logarithm
 MARGIN = 2  # rows above and below a curve

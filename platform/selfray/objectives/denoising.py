@@ -36,12 +36,19 @@ class Denoising(Objective):
 
     def loss(self, images: Tensor, keys: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Minus the mean ratio in decibels, and how much better it is than that of the noisy sound."""
-        length = lengths(images)
+        noisy = self._noisy(images, keys)
+        clean = self.masker(self.encoder(noisy), noisy)[:, 0]
+        return denoised(clean, images, noisy, inside(lengths(images), images.shape[1]))
+
+    def _noisy(self, images: Tensor, keys: Tensor) -> Tensor:
         decibels = self.lowest + (self.highest - self.lowest) * uniform(keys, OBJECTIVE, 1)[:, 0]
         noise = normal(keys, OBJECTIVE + 1, images.shape[1])
-        noisy = images + at_ratio(images, noise, length, decibels)
-        clean = self.masker(self.encoder(noisy), noisy)[:, 0]
-        return denoised(clean, images, noisy, inside(length, images.shape[1]))
+        return images + at_ratio(images, noise, lengths(images), decibels)
+
+    def pictures(self, views: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The sound with noise, and what is left of it."""
+        noisy = self._noisy(**views)
+        return {"noisy": noisy, "denoised": self.masker(self.encoder(noisy), noisy)[:, 0]}
 
 
 @full_precision

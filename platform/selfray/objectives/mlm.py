@@ -1,5 +1,6 @@
 """Masked language model: hidden words are told from those around them (BERT, arXiv:1810.04805)."""
 
+import torch
 from torch import Tensor
 
 from ..encoders.encoder import Encoder
@@ -29,6 +30,15 @@ class MLM(Objective):
         words = word_embeddings(self.encoder, "mlm", causal=False)
         said = said_at(self.encoder(tokens), self.head, words.weight, places, real, target)
         return mean_of_all(said.loss, real.sum()), word_scalars(said, real.sum())
+
+    def pictures(self, views: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`filled`: the rows with the likeliest word at each place chosen."""
+        words = word_embeddings(self.encoder, "mlm", causal=False).weight
+        tokens, places = views["tokens"], views["places"]
+        there = self.encoder(tokens).gather(1, places[..., None].expand(-1, -1, self.encoder.width))
+        likeliest = (self.head(there) @ words.T + self.head.bias).argmax(-1)
+        seen = tokens.gather(1, places)
+        return {"filled": tokens.scatter(1, places, torch.where(views["real"], likeliest, seen))}
 
 
 def said_at(

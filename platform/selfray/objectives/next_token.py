@@ -1,11 +1,15 @@
 """Autoregressive language model: each token is told from those before it (GPT, Radford et al. 2018)."""
 
+import torch
 from torch import Tensor
 
 from ..encoders.encoder import Encoder
 from ..parts.vocabulary import mean_of_all, word_losses, word_scalars
 from ..parts.words import word_embeddings
 from .objective import Objective
+
+PROMPT, CONTINUED = 16, 48
+"""Tokens of a row that are given, and that are drawn one after the other, for the report."""
 
 
 class NextToken(Objective):
@@ -27,3 +31,15 @@ class NextToken(Objective):
         features = self.encoder(tokens).flatten(0, 1)
         said = word_losses(features, words, None, target.flatten(), valid.flatten().float())
         return mean_of_all(said.loss, valid.sum()), word_scalars(said, valid.sum())
+
+    def pictures(self, views: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`continued`: the first tokens of rows and what the model says next, drawn token by token, alike every time."""
+        rows, pad = views["tokens"], self.encoder.facts.get("pad", 0)
+        words = word_embeddings(self.encoder, "next_token", causal=True).weight
+        generator = torch.Generator(rows.device).manual_seed(0)
+        said = rows[:, :PROMPT]
+        for _ in range(min(CONTINUED, rows.shape[1] - said.shape[1])):
+            logits = self.encoder(said)[:, -1].float() @ words.T.float()
+            logits[:, pad] = -torch.inf
+            said = torch.cat([said, torch.multinomial(logits.softmax(1), 1, generator=generator)], dim=1)
+        return {"continued": torch.nn.functional.pad(said, (0, rows.shape[1] - said.shape[1]), value=pad)}

@@ -69,7 +69,11 @@ class Objective(nn.Module):
         return []
 
     def pictures(self, views: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Images in [0, 1], (rows, channels, height, width), that show what the method does; none by default."""
+        """What the method makes of views, in the form of its data type's views; none by default.
+
+        Images in [0, 1], (rows, channels, height, width); waveforms and series, (rows, time, ...); tokens, int64
+        (rows, length of the corpus's rows). The report shows them, and plays what can be heard.
+        """
         return {}
 
     def forward(self, views: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

@@ -50,6 +50,12 @@ class Separation(Objective):
         counted = inside(lengths(mixture), mixture.shape[1])
         return separated(estimates, sounds, mixture, counted)
 
+    def pictures(self, views: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Mixtures of the sounds, and the sources that were found in them."""
+        mixture = mixture_parts(views["images"], views["keys"], self.sources, self.ratio).sum(1)
+        estimates = self.masker(self.encoder(mixture), mixture)
+        return {"mixture": mixture} | {f"source {n + 1}": estimates[:, n] for n in range(self.sources)}
+
 
 def mixture_parts(waves_BT: Tensor, keys: Tensor, sources: int, ratio: float) -> Tensor:
     """Each sample beside others of the batch at random levels: (B, sources, T)."""

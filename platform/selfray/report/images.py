@@ -1,4 +1,4 @@
-"""Thumbnails as PNG data URIs, shrunk until they fit a budget of bytes."""
+"""Thumbnails and sounds as data URIs; pictures are shrunk until they fit a budget of bytes."""
 
 import base64
 import io
@@ -47,6 +47,11 @@ def sprite(images: Image, *, side: int, budget: int) -> Sprite:
         if side <= 8 or len(uri) <= budget:
             return Sprite(uri, columns, rows)
         side = side * 3 // 4
+
+
+def player(mp3: bytes) -> str:
+    """What an audio element plays."""
+    return "data:audio/mpeg;base64," + base64.b64encode(mp3).decode()
 
 
 def is_pixel_art(image: Image) -> bool:

@@ -104,6 +104,7 @@
     const panel = document.getElementById("inspect");
     const title = (index) => data.names[data.label[index]];
     const cell = (index) => {
+      if (data.text.length) return make("span", { className: "words", textContent: data.text[index] });
       const node = make("span", { className: "cell" });
       const share = (place, count) => (count > 1 ? place / (count - 1) * 100 : 0);
       node.style.backgroundPosition =
@@ -186,7 +187,7 @@
         pick(Number(node.dataset.sample));
         panel.scrollIntoView({ block: "nearest" });
       };
-      const image = node.querySelector("img");
+      const image = node.querySelector("img, .words");
       image.tabIndex = 0;
       image.setAttribute("role", "button");
       image.title = "Show on the map";

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..evaluation.pictures import ENDS, SOUND, TEXT
+from ..evaluation.sounds import Sounds, split
 from .numbers import number
 
 MOST_SAMPLES = 1000  # what a map can show and a page of a few megabytes can carry
@@ -24,13 +26,15 @@ Series = list[tuple[float, float | None]]  # (step, value); None where the value
 class Samples:
     """The evaluated samples that the map and the neighbours show; all arrays have one row a sample."""
 
-    image: NDArray[np.uint8]  # samples x height x width x channels
+    image: NDArray[np.uint8] | None  # samples x height x width x channels
     embedding: NDArray[np.float32]
     untrained: NDArray[np.float32] | None
     label: NDArray[np.int64]  # -1: none
     id: NDArray[np.int64]
     classes: tuple[str, ...]
     evaluated: int  # how many there were before the draw
+    text: tuple[str, ...] = ()  # one a sample, where samples are read
+    sound: tuple[bytes, ...] = ()  # one MP3 a sample, where samples are heard
 
     def name(self, label: int) -> str:
         """What to call a label."""
@@ -58,6 +62,8 @@ class Run:
     results: dict[str, Any] = field(default_factory=dict)
     samples: Samples | None = None
     views: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
+    texts: dict[str, list[str]] = field(default_factory=dict)  # views that are read
+    sounds: dict[str, list[bytes]] = field(default_factory=dict)  # views that are heard, as MP3
     clusters: list[Cluster] = field(default_factory=list)  # the largest, in order of size
     clusters_used: int = 0
     recipe: str = ""
@@ -85,7 +91,7 @@ def read(folder: str | Path) -> Run:
     run.encoder = _mapping(run, "encoder/encoder.json")
     run.metrics = _metrics(run)
     run.samples = _samples(run)
-    run.views = _views(run)
+    run.views, run.texts, run.sounds = _views(run)
     run.clusters, run.clusters_used = _clusters(run)
     run.recipe = without_passwords(_text(run, "recipe.yaml"))
     return run
@@ -172,15 +178,21 @@ def _samples(run: Run) -> Samples | None:
     arrays = _arrays(run, name)
     if not arrays:
         return None
-    image, embedding = arrays.get("image"), arrays.get("embedding")
-    if image is None or embedding is None or not _is_images(image) or embedding.ndim != 2 or len(image) == 0:
-        run.problems.append(f"{name} should hold `image` (uint8, n x H x W x C) and `embedding` (n x d)")
+    image, text, embedding = arrays.get("image"), arrays.get("image.text"), arrays.get("embedding")
+    seen = image if image is not None and _is_images(image) else text
+    if seen is None or embedding is None or embedding.ndim != 2 or len(seen) == 0:
+        run.problems.append(
+            f"{name} should hold `image` (uint8, n x H x W x C) or `image.text` (n), and `embedding` (n x d)"
+        )
         return None
-    total = len(image)
+    total = len(seen)
+    heard = _sounds(arrays, "image")
     default = {"label": np.full(total, -1), "id": np.arange(total)}
     label, identity = (arrays.get(key, value).astype(np.int64) for key, value in default.items())
     untrained = arrays.get("untrained")
     columns = [embedding, label, identity] if untrained is None else [embedding, label, identity, untrained]
+    if image is not None and text is not None:
+        columns += [image, text]
     if any(len(column) != total for column in columns):
         run.problems.append(f"{name}: its arrays differ in length")
         return None
@@ -197,7 +209,9 @@ def _samples(run: Run) -> Samples | None:
     if len(kept) > MOST_SAMPLES:
         kept = np.sort(np.random.default_rng(0).choice(kept, MOST_SAMPLES, replace=False))
     return Samples(
-        image=image[kept],
+        image=None if image is None else image[kept],
+        text=() if text is None else tuple(str(text[index]) for index in kept),
+        sound=tuple(heard[index] for index in kept) if len(heard) == total else (),
         embedding=embedding[kept].astype(np.float32),
         untrained=None if untrained is None else untrained[kept].astype(np.float32),
         label=label[kept],
@@ -207,9 +221,24 @@ def _samples(run: Run) -> Samples | None:
     )
 
 
-def _views(run: Run) -> dict[str, NDArray[np.uint8]]:
+def _views(run: Run) -> tuple[dict[str, NDArray[np.uint8]], dict[str, list[str]], dict[str, list[bytes]]]:
     arrays = _arrays(run, "views.npz")
-    return {name: array[:MOST_VIEWS] for name, array in arrays.items() if _is_images(array) and len(array)}
+    pictures = {name: array[:MOST_VIEWS] for name, array in arrays.items() if _is_images(array) and len(array)}
+    texts = {
+        name.removesuffix(TEXT): [str(text) for text in array[:MOST_VIEWS]]
+        for name, array in arrays.items()
+        if name.endswith(TEXT) and array.ndim == 1 and len(array)
+    }
+    names = [name.removesuffix(SOUND) for name in arrays if name.endswith(SOUND)]
+    sounds = {name: found[:MOST_VIEWS] for name in names if (found := _sounds(arrays, name))}
+    return pictures, texts, sounds
+
+
+def _sounds(arrays: dict[str, NDArray[Any]], name: str) -> list[bytes]:
+    sound, ends = arrays.get(name + SOUND), arrays.get(name + ENDS)
+    if sound is None or ends is None or sound.dtype != np.uint8 or ends.ndim != 1:
+        return []
+    return split(Sounds(sound, ends.astype(np.int64)))
 
 
 def _clusters(run: Run) -> tuple[list[Cluster], int]:

@@ -13,6 +13,7 @@ from ..space import Array, layout, neighbours
 
 MOST_CLASSES = 20  # more cannot be told apart; the rest is grey
 NEIGHBOURS = 8
+MOST_LETTERS = 140
 SPRITE_SIDE, SPRITE_BYTES = 40, 2_200_000
 
 
@@ -32,23 +33,25 @@ def content(run: Run) -> dict[str, Any]:
         drawn = scatter(place, group, marks, words)
         maps.append({"title": who, "method": method, "svg": drawn, "collapsed": collapsed})
         data.append({"title": who, **_nearest(embedding)})
-    thumbs = sprite(samples.image, side=SPRITE_SIDE, budget=SPRITE_BYTES)
-    height, width = samples.image.shape[1:3]
+    images = samples.image
+    thumbs = None if images is None else sprite(images, side=SPRITE_SIDE, budget=SPRITE_BYTES)
+    height, width = (1, 1) if images is None else images.shape[1:3]
     named = any(mark.name for mark in marks)
     return {
         "maps": maps,
         "legend": marks if named else [],
         "sprite": thumbs,
         "shape": f"{width} / {height}",
-        "pixelated": is_pixel_art(samples.image[0]),
+        "pixelated": images is not None and is_pixel_art(images[0]),
         "shown": count(len(samples.id)),
         "evaluated": count(samples.evaluated) if samples.evaluated > len(samples.id) else "",
         "data": {
             "id": samples.id.tolist(),
             "label": samples.label.tolist(),
             "names": {int(label): samples.name(label) for label in np.unique(samples.label)},
-            "columns": thumbs.columns,
-            "rows": thumbs.rows,
+            "columns": thumbs.columns if thumbs else 1,
+            "rows": thumbs.rows if thumbs else 1,
+            "text": [] if thumbs else [text[:MOST_LETTERS] for text in samples.text],
             "maps": data,
         },
     }

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ..images import is_pixel_art, thumbnails
+from ..images import is_pixel_art, player, thumbnails
 from ..numbers import count
 from ..reading import Run, Samples
 from ..space import Array, agreement, neighbours
@@ -26,12 +26,15 @@ def content(run: Run) -> dict[str, Any]:
         if embedding is not None
     ]
     shown = sorted({index for gallery in galleries for row in gallery["order"] for index in row} | set(queries))
-    uris = thumbnails([samples.image[index] for index in shown], side=TILE, budget=BYTES)
-    side = max(samples.image.shape[1:3])
-    pixelated = is_pixel_art(samples.image[0])
+    images = samples.image
+    uris = [] if images is None else thumbnails([images[index] for index in shown], side=TILE, budget=BYTES)
+    side = TILE if images is None else max(images.shape[1:3])
+    pixelated = images is not None and is_pixel_art(images[0])
     return {
         "galleries": galleries,
-        "image": dict(zip(shown, uris, strict=True)),
+        "image": dict(zip(shown, uris, strict=bool(uris))),
+        "text": {index: samples.text[index] for index in shown} if samples.text else {},
+        "sound": {index: player(samples.sound[index]) for index in shown} if samples.sound else {},
         "tile": side * max(1, round(TILE / side)) if pixelated else TILE,  # whole multiples keep pixels square
         "pixelated": pixelated,
         "labelled": bool((samples.label >= 0).any()),

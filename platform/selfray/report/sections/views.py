@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..images import is_pixel_art, thumbnails
+from ..images import is_pixel_art, player, thumbnails
 from ..reading import Run
 
 TILE = 96
@@ -10,19 +10,24 @@ BYTES = 1_000_000
 
 
 def content(run: Run) -> dict[str, Any]:
-    """A row of images for the samples and one for each view."""
-    if not run.views:
+    """A row of pictures, sounds or texts for the samples and one for each view."""
+    names = sorted({**run.views, **run.sounds, **run.texts}, key=lambda name: name != "sample")  # the sample first
+    if not names:
         return {"missing": "No views were saved: a run saves those of its first batch when it starts training."}
-    names = sorted(run.views, key=lambda name: name != "sample")  # the sample first, the views in their own order
+    rows = [_row(run, name, BYTES // len(names)) for name in names]
     return {
-        "rows": [
-            {
-                "name": name,
-                "uris": thumbnails(list(run.views[name]), side=TILE, budget=BYTES // len(names)),
-                "size": " × ".join(map(str, run.views[name].shape[1:3])),
-                "pixelated": is_pixel_art(run.views[name][0]),
-            }
-            for name in names
-        ],
-        "columns": max(len(run.views[name]) for name in names),
+        "rows": rows,
+        "columns": max(max(len(row["uris"]), len(row["sounds"])) for row in rows),
+    }
+
+
+def _row(run: Run, name: str, budget: int) -> dict[str, Any]:
+    images = run.views.get(name)
+    return {
+        "name": name,
+        "uris": [] if images is None else thumbnails(list(images), side=TILE, budget=budget),
+        "size": "" if images is None or name in run.sounds else " × ".join(map(str, images.shape[1:3])),
+        "pixelated": images is not None and is_pixel_art(images[0]),
+        "sounds": [player(sound) for sound in run.sounds.get(name, [])],
+        "texts": run.texts.get(name, []),
     }
