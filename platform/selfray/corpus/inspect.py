@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from . import looks
 from .manifest import Manifest
 from .read import read_rows
 from .work import QUARANTINE
@@ -56,7 +57,7 @@ def describe(folder: str | Path) -> dict[str, Any]:
 
 
 def draw(folder: str | Path, path: str | Path, rows: int = 8, columns: int = 12) -> Path:
-    """Draw a sheet as PNG: samples of each split, one class a row, with labels, brightness and what was quarantined.
+    """Draw a sheet as PNG: samples of each split, one class a row, with labels, a measure and what was quarantined.
 
     Args:
         rows: rows of samples, and so classes, of the train split; other splits get half as many.
@@ -69,28 +70,33 @@ def draw(folder: str | Path, path: str | Path, rows: int = 8, columns: int = 12)
     from matplotlib.figure import Figure
 
     folder, facts, manifest = Path(folder), describe(folder), Manifest.read(folder)
+    if manifest.kind == "text":
+        rows, columns = 3 * rows, 1
     picked = {
         split: _pick(folder, manifest, split, rows if split == "train" else max(1, rows // 2), columns)
         for split, _ in _in_order(manifest)
     }
     heights = [len(classes) for classes in picked.values()]
     charts = 1 + bool(manifest.classes) + bool(manifest.quarantined)
-    height = max(0.52 * sum(heights) * manifest.shape[0] / manifest.shape[1] + 0.55 * len(heights), 1.9 * charts) + 1
+    height = max(0.52 * sum(heights) * _aspect(manifest) + 0.55 * len(heights), 1.9 * charts) + 1
     figure = Figure(figsize=(13, height), facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subfigures(1, 2, width_ratios=(8, 5), wspace=0.03)  # type: ignore[misc]
-    figure.suptitle(_title(facts), x=0.012, ha="left", fontsize=11, color=INK, linespacing=1.5)
+    figure.suptitle(_title(facts, manifest), x=0.012, ha="left", fontsize=11, color=INK, linespacing=1.5)
 
     axes = left.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     for axis, (split, classes) in zip(axes, picked.items(), strict=True):
         samples = read_rows(folder, split, np.concatenate([numbers for _, numbers in classes]))["data"]
-        _mosaic(axis, samples, classes, columns)
+        if manifest.kind == "text":
+            _lines(axis, looks.texts(samples, manifest, folder), classes)
+        else:
+            _mosaic(axis, looks.pictures(samples, manifest), classes, columns)
         axis.set_title(f"{split}, {facts['splits'][split]['rows']:,} samples", loc="left", fontsize=10, color=INK)
-    brightness = {split: _brightness(folder, manifest, split) for split in picked}
+    measures = {split: _measured(folder, manifest, split) for split in picked}
     panels = iter(right.subplots(charts, 1, squeeze=False)[:, 0])
     if manifest.classes:
         _labels(next(panels), facts)
-    _histogram(next(panels), brightness)
+    _histogram(next(panels), measures)
     if manifest.quarantined:
         _quarantine(next(panels), facts)
     path = Path(path)
@@ -150,23 +156,28 @@ def _pick(folder: Path, manifest: Manifest, split: str, rows: int, columns: int)
     return picked
 
 
-def _brightness(folder: Path, manifest: Manifest, split: str) -> np.ndarray:
-    """Mean pixel value in [0, 1] of up to 1,024 samples, evenly spread."""
+def _measured(folder: Path, manifest: Manifest, split: str) -> looks.Measure:
+    """Of up to 1,024 samples, evenly spread."""
     total = manifest.rows(split)
     numbers = np.unique(np.linspace(0, total - 1, min(total, 1024)).astype(int))
-    images = read_rows(folder, split, numbers)["data"]
-    return images.reshape(len(images), -1).mean(1) / 255
+    return looks.measure(read_rows(folder, split, numbers)["data"], manifest)
 
 
-def _title(facts: dict[str, Any]) -> str:
-    height, width, channels = facts["shape"]
+def _aspect(manifest: Manifest) -> float:
+    """Height of a sample on the sheet by its width; a line of text takes a twelfth part of the width."""
+    if manifest.kind == "image":
+        return manifest.shape[0] / manifest.shape[1]
+    return 0.4 if manifest.kind == "text" else 0.5
+
+
+def _title(facts: dict[str, Any], manifest: Manifest) -> str:
     size = facts["bytes"] / 2**20
     licence = facts["about"].get("licence")
+    stored = f" ({'pixels' if facts['encoding'] == 'raw' else 'PNG or JPEG'})" if manifest.kind == "image" else ""
     return (
-        f"{facts['name']}\n{facts['rows']:,} images of {height} x {width} x {channels}, "
-        f"{size:,.1f} MiB ({'pixels' if facts['encoding'] == 'raw' else 'PNG or JPEG'}), "
+        f"{facts['name']}\n{facts['rows']:,} {looks.what(manifest)}, {size:,.1f} MiB{stored}, "
         f"{len(facts['classes']) or 'no'} classes, fingerprint {facts['fingerprint'][:12]}"
-        + (f", {licence}" if licence else "")
+        + (f", {textwrap.shorten(licence, 60, placeholder=' ...')}" if licence else "")
     )
 
 
@@ -185,6 +196,17 @@ def _mosaic(axis: "Axes", images: np.ndarray, classes: list[tuple[str, np.ndarra
     names = [textwrap.shorten(name, 18, placeholder="...") if " " in name else name[:18] for name, _ in classes]
     axis.set_yticks([row * (height + gap) + height / 2 for row in range(len(classes))], names)
     axis.set_anchor("NW")
+    _plain(axis)
+    axis.spines[:].set_visible(False)
+
+
+def _lines(axis: "Axes", texts: np.ndarray, classes: list[tuple[str, np.ndarray]]) -> None:
+    """A sample of text a line, as much of it as fits."""
+    for row, text in enumerate(texts):
+        said = textwrap.shorten(str(text), 130, placeholder=" ...").replace("$", r"\$")
+        axis.text(0.005, row, said, va="center", fontsize=7.5, color=INK, clip_on=True)
+    axis.set(xlim=(0, 1), ylim=(len(texts) - 0.5, -0.5), xticks=[])
+    axis.set_yticks(range(len(classes)), [name[:18] for name, _ in classes])
     _plain(axis)
     axis.spines[:].set_visible(False)
 
@@ -210,14 +232,16 @@ def _labels(axis: "Axes", facts: dict[str, Any], most: int = 16) -> None:
     _plain(axis)
 
 
-def _histogram(axis: "Axes", brightness: dict[str, np.ndarray]) -> None:
-    edges = np.linspace(0, 1, 41 if min(map(len, brightness.values())) >= 500 else 21)
-    for split, values in brightness.items():
-        share = np.histogram(values, edges)[0] / len(values)
+def _histogram(axis: "Axes", measures: dict[str, looks.Measure]) -> None:
+    any_of = next(iter(measures.values()))
+    bins = 41 if min(len(one.values) for one in measures.values()) >= 500 else 21
+    edges = np.linspace(any_of.low, any_of.high, bins)
+    for split, one in measures.items():
+        share = np.histogram(one.values.clip(one.low, one.high), edges)[0] / len(one.values)
         axis.stairs(share, edges, color=COLORS[split], fill=split == "train", alpha=0.45 if split == "train" else 1)
-    axis.set_xlim(0, 1)
+    axis.set_xlim(any_of.low, any_of.high)
     axis.set_ylim(bottom=0)
-    axis.set_title("mean brightness of a sample (share)", loc="left", fontsize=10, color=INK)
+    axis.set_title(f"{any_of.title} (share)", loc="left", fontsize=10, color=INK)
     _plain(axis)
 
 
