@@ -80,10 +80,10 @@ class ViT(Encoder):
         if keep is not None:
             tokens = tokens.gather(1, keep[:, :, None].expand(-1, -1, self.width))
         first = embeddings.cls_token + embeddings.position_embeddings[:, :1]
-        features = torch.cat([first.expand(len(tokens), -1, -1).to(tokens.dtype), tokens], dim=1)
+        features = torch.cat([first.expand(tokens.shape[0], -1, -1).to(tokens.dtype), tokens], dim=1)
         seen = None
         if mask is not None:  # the class token is always seen, so that no row of the attention is empty
-            seen = torch.cat([mask.new_ones(len(mask), 1), ~mask], dim=1)[:, None, None]
+            seen = torch.cat([mask.new_ones(mask.shape[0], 1), ~mask], dim=1)[:, None, None]
         for layer in self.network.layers:
             features = layer(features, seen)
         normed: Tensor = self.network.layernorm(features)
