@@ -51,7 +51,16 @@ quality-text: $(VENV)/.installed ## methods on text beside TF-IDF and the untrai
 quality-audio: $(VENV)/.installed ## methods on sound beside statistics of the spectrum (an hour; goes on where it was)
 	@$(BIN)/python benchmarks/quality_audio.py
 
-clean: ## remove what the targets made, but not runs and corpora
-	rm -rf $(VENV) .venv-bench dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+.venv-deploy/requirements-check.txt: deploy/requirements-check.txt
+	@$(PYTHON) deploy/check_environment.py >/dev/null
 
-.PHONY: help setup quickstart test test-all lint format types bench quality-image quality-series quality-text quality-audio clean
+deploy-lint: $(VENV)/.installed .venv-deploy/requirements-check.txt ## deployment files against the programs that read them
+	@SELFRAY_DEPLOY_TOOLS=$(CURDIR)/.venv-deploy $(BIN)/python -m pytest -q tests/deploy
+
+deploy-check: $(VENV)/.installed .venv-deploy/requirements-check.txt ## the same, and the parts of the compose stack for real (minutes)
+	@SELFRAY_DEPLOY_TOOLS=$(CURDIR)/.venv-deploy $(BIN)/python -m pytest -q -m "" tests/deploy
+
+clean: ## remove what the targets made, but not runs and corpora
+	rm -rf $(VENV) .venv-bench .venv-deploy dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.PHONY: help setup quickstart test test-all lint format types bench deploy-lint deploy-check quality-image quality-series quality-text quality-audio clean

@@ -55,6 +55,7 @@ def _on_ray(job: Job, sinks: Sequence[Sink]) -> int:
     import ray
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     from .. import cluster
 
@@ -63,7 +64,9 @@ def _on_ray(job: Job, sinks: Sequence[Sink]) -> int:
         for sink in sinks:
             sink(row)
     run_config: Any = ray.train.RunConfig  # typed as the one of Ray's former version
-    mailbox: Any = ray.remote(num_cpus=0)(Mailbox).remote()
+    # beside the driver: on a worker's node, the loss of that node would be the end of every later attempt
+    here: Any = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    mailbox: Any = ray.remote(num_cpus=0, scheduling_strategy=here)(Mailbox).remote()
     trainer: Any = TorchTrainer(
         _work,  # type: ignore[arg-type]
         train_loop_config={"job": job, "mailbox": mailbox},

@@ -1,0 +1,1 @@
+export PATH="/opt/selfray/bin:$PATH"
