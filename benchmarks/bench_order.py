@@ -1,12 +1,16 @@
-"""How well the order mixes a corpus that is sorted by class, beside a full shuffle.
+"""What it takes to find a step in corpora of ten thousand to ten billion samples, and how well the order mixes.
 
     python benchmarks/bench_order.py
 
 A full shuffle of ten billion samples cannot be held or read; the order reads whole chunks and mixes rows inside
-windows. This prints what that costs, for some sizes of chunk and window. Nothing is read and nothing is written.
+windows. The first table is the time and the memory to know the samples of a step chosen at random, in any epoch; the
+second is what the windows cost in mixing, for a corpus sorted by class. Nothing is read and nothing is written.
 """
 
+import time
+import tracemalloc
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 import results
@@ -17,6 +21,9 @@ from selfray.corpus.order import Order
 ROWS, BATCH, CLASSES, LANES = 1_000_000, 256, 100, 8
 SETTINGS = ((256, 64), (256, 16), (256, 4), (64, 64), (64, 16), (16, 16), (1, 64))
 """Rows of a chunk, steps of a window."""
+
+SIZES = tuple(10**power for power in range(4, 11))
+LOOKS = 200  # steps that are looked for in each corpus
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,10 @@ class Mixing:
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
+    found = [[f"{rows:,}", *_found(rows)] for rows in SIZES]
+    print(f"one step at random of {LOOKS}, with its whole window of 64 steps; batch {BATCH}, {LANES} lanes\n")
+    print(results.table(["samples", "median, ms", "slowest, ms", "peak memory, KiB"], found) + "\n")
     rows = [_row("full shuffle", measured(np.random.default_rng(0).permutation(ROWS), ROWS, BATCH, CLASSES))]
     for chunk, window in SETTINGS:
         order = Order(ROWS, BATCH, 0, LANES, chunk, window)
@@ -41,6 +51,29 @@ def main() -> None:
     rows.append(_row("not shuffled", measured(np.arange(ROWS), ROWS, BATCH, CLASSES)))
     print(f"{ROWS:,} rows, {CLASSES} classes, sorted; batch {BATCH}, {LANES} lanes, one epoch\n")
     print(results.table(["order", "correlation", "mean run", "longest run", "chi-square"], rows))
+
+
+def _found(rows: int) -> list[str]:
+    """Milliseconds and memory to find the samples of steps at random in a corpus of so many."""
+    order, draw = Order(rows, BATCH, 0, LANES), np.random.default_rng(0)
+    steps = [(int(epoch), int(step)) for epoch, step in draw.integers(0, (1000, order.steps), (LOOKS, 2))]
+
+    def look(epoch: int, step: int) -> None:
+        window, within = divmod(step, order.window)
+        order.window_rows(epoch, window, range(LANES))[within]
+
+    look(0, 0)
+    times = []
+    for epoch, step in steps:
+        begun = time.perf_counter()
+        look(epoch, step)
+        times.append(1000 * (time.perf_counter() - begun))
+    tracemalloc.start()
+    for epoch, step in steps:
+        look(epoch, step)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return [f"{median(times):.2f}", f"{max(times):.2f}", f"{peak / 1024:,.0f}"]
 
 
 def measured(rows: NDArray[np.int64], total: int, batch: int, classes: int) -> Mixing:

@@ -35,7 +35,8 @@ class Objects(Storage):
     def write(self, name: str, data: bytes | Path) -> None:
         with self._failing():
             buffer = _buffer(data)
-            stream = self.files.open_output_stream(self._path(name))
+            # Left to itself it would pack what ends in .gz
+            stream = self.files.open_output_stream(self._path(name), compression=None)
             stream.write(buffer)  # all of it: however this ends, a half is not published
             stream.close()
 

@@ -1,7 +1,6 @@
 """What a recipe will need, worked out on the meta device: nothing is allocated, started or fetched."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor
 
 from . import paths
-from .corpus import stream
+from .corpus import location, stream
 from .corpus.manifest import Manifest
 from .corpus.place import exists
 from .errors import UserError
@@ -37,7 +36,7 @@ def estimate(recipe: Recipe) -> dict[str, Any]:
 
         catalogue.describe(recipe.corpus.fetch)
     folder = folder_of(recipe)
-    if recipe.corpus.source and not Path(recipe.corpus.source).exists():
+    if recipe.corpus.source and not location.at(recipe.corpus.source).exists():
         raise UserError(f"corpus.source {recipe.corpus.source} does not exist")
     if not (recipe.corpus.path or recipe.corpus.mix) and not exists(folder, "manifest.json"):
         return {

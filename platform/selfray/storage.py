@@ -16,14 +16,14 @@ from uuid import uuid4
 import pyarrow as pa
 from pyarrow import fs
 
-from .errors import UserError
+from .errors import Temporary, UserError
 
 SCHEMES = ("file", "s3", "gs")
 BLOCK = 16 << 20
 ASIDE = ".aside"
 
 
-class Unreachable(UserError):
+class Unreachable(Temporary):
     """An object store refused or did not answer; what is stored there is not known to be damaged."""
 
 

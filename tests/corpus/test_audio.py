@@ -148,6 +148,13 @@ def test_half_a_file_is_truncated(format, subtype):
     assert reason(data[: len(data) // 2]) in ("truncated", "undecodable")
 
 
+def test_the_pauses_of_a_recording_are_left_out_and_their_numbers_stay_free():
+    wave = np.concatenate([tone(seconds=1.0), np.zeros(32_000), tone(seconds=1.0)])
+    kept = [row.id % Audio.pieces for row in encode(encoded(wave), seconds=1.0)]
+    assert kept == [0, 3]
+    assert len(encode(encoded(wave), seconds=1.0, keep_pauses=True)) == 4
+
+
 def test_a_header_that_promises_gigabytes_costs_nothing():
     data = bytearray(encoded(tone()))
     at = data.find(b"data") + 4

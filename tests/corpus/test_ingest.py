@@ -14,10 +14,10 @@ from sklearn.datasets import load_sample_image
 
 from selfray.corpus.images import encode
 from selfray.corpus.ingest import prepare
+from selfray.corpus.lakes import cut
 from selfray.corpus.manifest import SCHEMA, Manifest
 from selfray.corpus.read import read_rows
 from selfray.corpus.sources import open_source
-from selfray.corpus.sources.parquet import _cut
 from selfray.errors import UserError
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -378,7 +378,7 @@ def test_two_kinds_of_data_in_one_folder_are_refused(digits, tmp_path):
 @pytest.mark.parametrize("rows", [25, 2048])
 def test_pieces_of_parquet_cover_each_row_once(sizes, rows):
     covered = []
-    for groups, skip, count in _cut(sizes, rows):
+    for groups, skip, count in cut(sizes, rows):
         numbers = [(group, row) for group in groups for row in range(sizes[group])]
         assert 0 < count <= len(numbers) - skip
         covered += numbers[skip : skip + count]

@@ -5,7 +5,6 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from tokenize import TokenError  # of numpy's parser of headers
 from typing import IO, NamedTuple
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from .bad import BadSample
+from .location import Location
 
 MAX_ROW_BYTES = 256 << 20
 _CHUNK = 1 << 20
@@ -36,7 +36,7 @@ class Array(NamedTuple):
         return int(np.prod(self.shape[1:], dtype=object)) * np.dtype(self.dtype).itemsize
 
 
-def found(path: Path) -> list[Array]:
+def found(path: Location) -> list[Array]:
     """The arrays of a file, in the order of their names; numbers in names count as numbers.
 
     Raises:
@@ -44,7 +44,7 @@ def found(path: Path) -> list[Array]:
     """
     try:
         if path.suffix.lower() == ".npz":
-            with zipfile.ZipFile(path) as archive:
+            with path.open("rb") as file, zipfile.ZipFile(file) as archive:
                 names = [name for name in archive.namelist() if name.endswith(".npy")]
         else:
             names = [""]
@@ -53,7 +53,7 @@ def found(path: Path) -> list[Array]:
         raise UserError(f"{path} cannot be read as a numpy file: {type(error).__name__}: {error}") from None
 
 
-def rows(path: Path, array: Array, first: int, count: int) -> Iterator[NDArray[np.generic] | BadSample]:
+def rows(path: Location, array: Array, first: int, count: int) -> Iterator[NDArray[np.generic] | BadSample]:
     """Entries of the first axis from `first` on; what cannot be read is a `BadSample`, and so is all after it."""
     bad: BadSample | None = None
     if array.row_bytes > MAX_ROW_BYTES:
@@ -76,7 +76,7 @@ def rows(path: Path, array: Array, first: int, count: int) -> Iterator[NDArray[n
         yield bad or BadSample("unreadable", "not there")
 
 
-def whole(path: Path, array: Array) -> NDArray[np.generic]:
+def whole(path: Location, array: Array) -> NDArray[np.generic]:
     """A small array.
 
     Raises:
@@ -91,7 +91,7 @@ def whole(path: Path, array: Array) -> NDArray[np.generic]:
     return np.array(values, array.dtype).reshape(array.shape)
 
 
-def _array(path: Path, member: str) -> Array:
+def _array(path: Location, member: str) -> Array:
     with _opened(path, member) as file:
         version = np.lib.format.read_magic(file)
         if version not in _READERS:
@@ -107,12 +107,12 @@ def _array(path: Path, member: str) -> Array:
 
 
 @contextmanager
-def _opened(path: Path, member: str) -> Iterator[IO[bytes]]:
+def _opened(path: Location, member: str) -> Iterator[IO[bytes]]:
     if not member:
         with path.open("rb") as file:
             yield file
         return
-    with zipfile.ZipFile(path) as archive, archive.open(member) as inside:
+    with path.open("rb") as file, zipfile.ZipFile(file) as archive, archive.open(member) as inside:
         yield inside
 
 

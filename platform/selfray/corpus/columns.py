@@ -3,11 +3,11 @@
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ..errors import UserError
+from .location import Location
 from .sources.source import printable
 
 TEXTS = ("text", "content", "document", "article", "body", "sentence", "review", "comment", "message")
@@ -30,7 +30,7 @@ class Columns(NamedTuple):
 
 
 def choose(
-    texts: list[str], others: list[str], given: tuple[str | None, str | None, str | None], where: Path
+    texts: list[str], others: list[str], given: tuple[str | None, str | None, str | None], where: Location
 ) -> Columns:
     """The columns as given, else by name.
 
@@ -78,7 +78,7 @@ def group(value: Any) -> str | None:
     return None if value is None else printable(str(value))
 
 
-def classes(labels: Iterable[str | None], column: str, asked: bool, where: Path) -> tuple[str, ...] | None:
+def classes(labels: Iterable[str | None], column: str, asked: bool, where: Location) -> tuple[str, ...] | None:
     """The distinct labels, numbers by their value; None if a column that only looked like labels has too many.
 
     Raises:
@@ -98,6 +98,21 @@ def classes(labels: Iterable[str | None], column: str, asked: bool, where: Path)
     if all(re.fullmatch(r"-?\d{1,18}", value) for value in distinct):
         return tuple(sorted(distinct, key=lambda value: (int(value), value)))
     return tuple(sorted(distinct))
+
+
+def with_classes(
+    used: Columns, labels: Callable[[str], Iterable[str | None]], asked: bool, where: Location
+) -> tuple[Columns, tuple[str, ...]]:
+    """The columns and the classes; without labels where a column only looked like them.
+
+    Args:
+        labels: the labels in a column of that name.
+        asked: whether the column was asked for; errors as of `classes`.
+    """
+    if used.label is None:
+        return used, ()
+    found = classes(labels(used.label), used.label, asked, where)
+    return (used, found) if found is not None else (used.without("label"), ())
 
 
 def meta(row: Mapping[str, Any], without: Columns) -> str | None:

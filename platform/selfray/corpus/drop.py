@@ -3,50 +3,59 @@
 import hashlib
 import json
 from collections import Counter
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
-import pyarrow.parquet as pq
-
+from ..storage import Storage
+from . import place
 from .duplicates import Duplicates
 from .manifest import SCHEMA
-from .shards import UNCOMPRESSED, ShardWriter, aside
-from .work import KEPT_BYTES, QUARANTINE, QUARANTINE_SCHEMA, Job, Totals, mark, signatures
+from .shards import UNCOMPRESSED, ShardWriter
+from .sources import Fragment
+from .work import KEPT_BYTES, QUARANTINE, QUARANTINE_SCHEMA, Job, Totals, mark, note, run, signatures
 
 Dropped = dict[int, tuple[str, int]]
 """Row -> why, and which row has the same data."""
 
 
-def by_fragment(destination: Path, count: int, found: Duplicates, which: str) -> dict[int, Dropped]:
+def by_fragment(there: Storage, noted: list[dict[str, Any]], found: Duplicates, which: str) -> dict[int, Dropped]:
     """What is to be dropped from each fragment."""
     dropped = found.dropped(which)
     parts: dict[int, Dropped] = {}
-    for index in range(count) if dropped else ():
-        file = signatures(destination, index)
-        ids = pq.read_table(file, columns=["id"])["id"].to_pylist() if file.is_file() else []
+    for index, said in enumerate(noted) if dropped else ():
+        if not said["signed"]:
+            continue
+        with place.shard(there.uri, signatures(index)) as file:
+            ids = file.read(["id"])["id"].to_pylist()
         if mine := {row: dropped[row] for row in ids if row in dropped}:
             parts[index] = mine
     return parts
 
 
-def drop(destination: Path, index: int, dropped: Dropped, job: Job) -> dict[str, Any]:
+def drop(there: Storage, index: int, fragment: Fragment, dropped: Dropped, job: Job) -> dict[str, Any]:
     """Rewrite a fragment's shards without some rows, quarantine these, and renew the fragment's mark.
 
-    Doing it again changes nothing. Returns what the mark says.
+    Where samples are compared and not rows (`Kind.by_sample`), the fragment is done again without some samples. Doing
+    it again changes nothing. Returns what the mark says.
     """
-    noted: dict[str, Any] = json.loads(mark(destination, index).read_text(encoding="utf-8"))
+    noted: dict[str, Any] = json.loads(there.read(mark(index)))
     key = hashlib.sha256(json.dumps(sorted(dropped.items())).encode()).hexdigest()[:32]
     if noted.get("dropped") == key:
         return noted
+    reasons = dict(Counter(reason for reason, _ in dropped.values()))
+    if job.build().by_sample:
+        noted = {**run(fragment, index, job, there, dropped), "dropped": key, "duplicates": reasons}
+        note(there, index, noted)
+        return noted
     kind, name, totals = job.build(), f"{index:05d}.parquet", Totals()
-    bad = ShardWriter(destination, QUARANTINE, name, QUARANTINE_SCHEMA, job.rows_per_group, "zstd")
+    bad = ShardWriter(there, f"{QUARANTINE}/{name}", QUARANTINE_SCHEMA, job.rows_per_group, "zstd")
     writers: dict[str, ShardWriter] = {}
     try:
-        for row in _rows(destination, noted["quarantine"]):
+        for row in _rows(there, noted["quarantine"]):
             bad.add(row)
         for split, shard in sorted(noted["shards"].items()):
-            writer = ShardWriter(destination, split, name, SCHEMA, job.rows_per_group, UNCOMPRESSED)
-            for row in _rows(destination, shard):
+            writer = ShardWriter(there, f"{split}/{name}", SCHEMA, job.rows_per_group, UNCOMPRESSED)
+            for row in _rows(there, shard):
                 if row["id"] in dropped:
                     bad.add(_quarantined(row, *dropped[row["id"]]))
                     continue
@@ -61,20 +70,18 @@ def drop(destination: Path, index: int, dropped: Dropped, job: Job) -> dict[str,
             opened.abandon()
     for shard in noted["shards"].values():
         if shard["file"] not in {kept["file"] for kept in shards.values()}:
-            (destination / shard["file"]).unlink(missing_ok=True)
+            there.delete(shard["file"])
     fresh = totals.noted()
     changed = {name: fresh[name] for name in ("counts", "sums", "squares", "labels")}
-    reasons = dict(Counter(reason for reason, _ in dropped.values()))
     noted = {**noted, **changed, "shards": shards, "quarantine": quarantine, "dropped": key, "duplicates": reasons}
-    with aside(mark(destination, index)) as path:
-        path.write_text(json.dumps(noted, sort_keys=True), encoding="utf-8")
+    note(there, index, noted)
     return noted
 
 
-def _rows(destination: Path, shard: dict[str, Any] | None) -> Any:
+def _rows(there: Storage, shard: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
     if shard is None:
         return
-    with pq.ParquetFile(destination / shard["file"], pre_buffer=False) as parquet:
+    with place.shard(there.uri, shard["file"]) as parquet:
         for batch in parquet.iter_batches(batch_size=64, use_threads=False):
             yield from batch.to_pylist()
 

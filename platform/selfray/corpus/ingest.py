@@ -3,30 +3,35 @@
 import hashlib
 import json
 import math
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any, Literal
 
 from .. import cluster, signature
 from ..errors import UserError
+from ..storage import Storage
 from . import destination as folder
-from . import drop, kinds, quality, work
+from . import drop, kinds, location, place, quality, work
 from .duplicates import Duplicates
 from .duplicates import find as find_duplicates
+from .in_place import Lake
+from .location import Location
 from .manifest import FILE, Manifest, Shard
+from .place import Place
 from .sources import Fragment, Sample, Source, find, open_source, reader_of, reader_settings
+from .sources.parquet import Parquet
 
 DROPPED = {"ignore": "", "report": "", "drop": "exact", "drop_near": "near"}
 Progress = Callable[[int, int], None]
 
 
 def prepare(
-    source: str | Path | Source,
-    destination: str | Path,
+    source: str | Location | Source,
+    destination: Place,
     *,
     kind: str | None = None,
     name: str | None = None,
@@ -35,6 +40,7 @@ def prepare(
     duplicates: Literal["ignore", "report", "drop", "drop_near"] = "report",
     rows_per_group: int | None = None,
     rows_per_fragment: int = 2048,
+    in_place: bool = False,
     ray: bool = True,
     progress: Progress | None = None,
     about: dict[str, str] | None = None,
@@ -46,8 +52,9 @@ def prepare(
     the same call; fragments that are finished are not redone, and a finished corpus is returned at once.
 
     Args:
-        source: raw data of any format of `sources/`, or a `Source`.
-        destination: the corpus's own folder; with a Ray cluster, on a file system that all nodes share.
+        source: raw data of any format of `sources/`, local or in an object store (`s3://bucket/raw`), or a `Source`.
+        destination: the corpus's own folder or prefix of an object store; with a Ray cluster of several machines, one
+            that all of them reach.
         kind: the data type; by default what the source's files look like.
         name: the corpus's name; by default the source's.
         holdout: the fraction of groups, or of samples without a group, that becomes the test split.
@@ -57,6 +64,7 @@ def prepare(
             unless they are ignored.
         rows_per_group: rows of a Parquet row group; by default about 1 MiB of them, 16 to 1,024.
         rows_per_fragment: samples a task reads.
+        in_place: leave the samples where they are and write only what is known of them; see `indexing.index`.
         ray: run on the Ray cluster (`cluster.start`); otherwise in this process.
         progress: called with the samples done and the samples in all.
         about: what to say in the manifest, such as licence and citation.
@@ -69,13 +77,18 @@ def prepare(
     """
     _check(holdout, max_bad_rate, rows_per_group, rows_per_fragment)
     if not isinstance(source, Source):
-        folder.check_apart(Path(source).resolve(), Path(destination).resolve())
+        source = location.at(source)
+        folder.check_apart(source, place.absolute(destination))
         known = reader_settings(reader_of(source, kind)[0])
         reading = {key: settings.pop(key) for key in list(settings) if key in known}
         source = open_source(source, kind, **reading)
     settings = checked(source.kind, settings)
-    destination = Path(destination).resolve()
-    fragments = source.fragments(rows_per_fragment)
+    there = Storage.at(place.absolute(destination))
+    lake: dict[str, str] = {}
+    if in_place and isinstance(source, Parquet):
+        lake, fragments = {"root": str(source.root), "column": source.column}, source.fragments(rows_per_fragment, True)
+    else:
+        fragments = source.fragments(rows_per_fragment)
     if not fragments:
         raise UserError(f"{source.path} has no samples")
     if holdout and any(fragment.split != "train" for fragment in fragments):
@@ -87,47 +100,44 @@ def prepare(
         **{"kind": source.kind, "name": title, **settings},
         **{"holdout": holdout, "rows_per_group": rows_per_group, "rows_per_fragment": rows_per_fragment},
         **{"duplicates": duplicates.removeprefix("report").removeprefix("ignore")},  # neither changes a shard
-        **{"about": said, "format": work.FORMAT},
+        **{"about": said, "format": work.FORMAT, **({"in_place": lake} if lake else {})},
     }
-    with folder.alone(destination):
-        job = folder.resume(destination, json.loads(json.dumps(request)))
+    with folder.alone(there):
+        job = folder.resume(there, json.loads(json.dumps(request)))
         if job is None:
             decider = kinds.find(source.kind)(**settings)
             settled = decider.settle(_spread(fragments, decider.wanted, decider.wanted_bytes))
             decider.use(settled)
             rows = rows_per_group or min(1024, max(16, (1 << 20) // decider.row_bytes()))
-            job = work.Job(source.kind, settings, settled, holdout, rows, source.classes)
-            folder.start(destination, request, job)
-        noted = _work(fragments, job, destination, ray, progress)
-        found = _duplicates(destination, len(noted)) if duplicates != "ignore" else None
-        for index, rows_out in (
-            drop.by_fragment(destination, len(noted), found, DROPPED[duplicates]).items() if found else ()
-        ):
-            noted[index] = drop.drop(destination, index, rows_out, job)
+            job = work.Job(source.kind, settings, settled, holdout, sys.maxsize if lake else rows, source.classes, lake)
+            folder.start(there, request, job)
+        noted = _work(fragments, job, there, ray, progress)
+        found = _duplicates(there, noted) if duplicates != "ignore" else None
+        for index, rows_out in drop.by_fragment(there, noted, found, DROPPED[duplicates]).items() if found else ():
+            noted[index] = drop.drop(there, index, fragments[index], rows_out, job)
         manifest = _manifest(title, said, job, noted)
-        quality.write(destination, manifest, noted, found, max_bad_rate, duplicates)
-        _gate(manifest, noted, destination, max_bad_rate)
-        folder.sweep(destination, noted)
-        folder.write_files(destination, job.build().files())
-        file = destination / FILE
-        if not file.is_file() or file.read_text(encoding="utf-8") != manifest.to_json():
-            manifest.write(destination)
+        quality.write(there, manifest, noted, found, max_bad_rate, duplicates)
+        _gate(manifest, noted, there, max_bad_rate)
+        folder.sweep(there, noted)
+        quality.put(there, job.build().files())
+        quality.put(there, {FILE: manifest.to_json().encode()})  # last: without it nothing is a corpus
     return manifest
 
 
 def _work(
-    fragments: list[Fragment], job: work.Job, destination: Path, ray: bool, progress: Progress | None
+    fragments: list[Fragment], job: work.Job, there: Storage, ray: bool, progress: Progress | None
 ) -> list[dict[str, Any]]:
     """What each fragment's mark says, after doing those that are not finished."""
-    noted = [work.finished(destination, i, work.fingerprint(f, job)) for i, f in enumerate(fragments)]
+    sizes = there.sizes()
+    noted = [work.finished(there, sizes, i, work.fingerprint(f, job)) for i, f in enumerate(fragments)]
     pending = [index for index, mark in enumerate(noted) if mark is None]
     total, done = sum(f.rows for f in fragments), sum(mark["samples"] for mark in noted if mark)
     if pending:
-        (destination / FILE).unlink(missing_ok=True)  # shards are missing: it is not a corpus until they are back
+        there.delete(FILE)  # shards are missing: it is not a corpus until they are back
     if progress:
         progress(done, total)
     items = [{"index": index, "fragment": json.dumps(asdict(fragments[index]))} for index in pending]
-    task = partial(_task, job=job, destination=str(destination))
+    task = partial(_task, job=job, destination=there.uri)
     for row in _on_ray(items, task) if ray and items else map(task, items):
         if row["error"]:
             raise UserError(row["error"])
@@ -154,15 +164,19 @@ def _task(item: dict[str, Any], job: work.Job, destination: str) -> dict[str, An
     noted, error = "", ""
     try:
         fragment = Fragment(**json.loads(item["fragment"]))
-        noted = json.dumps(work.run(fragment, item["index"], job, Path(destination)))
+        noted = json.dumps(work.run(fragment, item["index"], job, place.storage(destination)))
     except (UserError, OSError) as problem:
         error = str(problem) or type(problem).__name__
     return {"index": item["index"], "noted": noted, "error": error}
 
 
-def _duplicates(destination: Path, count: int) -> Duplicates:
-    files = [work.signatures(destination, index) for index in range(count)]
-    return find_duplicates([file for file in files if file.is_file()])
+def _duplicates(there: Storage, noted: list[dict[str, Any]]) -> Duplicates:
+    tables = []
+    for index, mark in enumerate(noted):
+        if mark["signed"]:
+            with place.shard(there.uri, work.signatures(index)) as file:
+                tables.append(file.read())
+    return find_duplicates(tables)
 
 
 def checked(kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -215,7 +229,7 @@ def _manifest(name: str, about: dict[str, str], job: work.Job, noted: list[dict[
         kind=job.kind,
         shape=kind.shape,
         dtype=kind.dtype,
-        encoding=kind.encoding,
+        encoding="lake" if job.in_place else kind.encoding,
         splits={split: tuple(shards[split]) for split in work.SPLITS if split in shards},
         mean=tuple(value / kind.scale for value in mean),
         std=tuple(value / kind.scale for value in std),
@@ -224,10 +238,18 @@ def _manifest(name: str, about: dict[str, str], job: work.Job, noted: list[dict[
         label_counts={split: dict(labels[split]) for split in labels} if classes else {},
         quarantined=dict(sorted(reasons.items())),
         about=about,
+        lake=_lake(job, noted),
     )
 
 
-def _gate(manifest: Manifest, noted: list[dict[str, Any]], destination: Path, max_bad_rate: float) -> None:
+def _lake(job: work.Job, noted: list[dict[str, Any]]) -> Lake | None:
+    if not job.in_place:
+        return None
+    parts = {mark["shards"][split]["file"]: part for mark in noted for split, part in mark["lake"].items()}
+    return Lake.of({**job.in_place, "settings": job.settings, "settled": job.settled, "parts": parts})
+
+
+def _gate(manifest: Manifest, noted: list[dict[str, Any]], there: Storage, max_bad_rate: float) -> None:
     """Refuse a corpus without good train samples, or with too many bad ones."""
     bad = sum(sum(mark["reasons"].values()) for mark in noted)
     total = sum(mark["samples"] for mark in noted)
@@ -239,7 +261,7 @@ def _gate(manifest: Manifest, noted: list[dict[str, Any]], destination: Path, ma
     listed = "".join(f"\n  - {count} {reason}, such as {examples[reason]}" for reason, count in worst)
     raise UserError(
         f"{lacking}{bad} of {total} samples are bad ({bad / total:.1%}, allowed are {max_bad_rate:.1%}):{listed}\n"
-        f"They are in {destination / work.QUARANTINE}, and shown in {destination / quality.PAGE}. Mend or remove them "
+        f"They are in {there}/{work.QUARANTINE}, and shown in {there}/{quality.PAGE}. Mend or remove them "
         "and run this again, or allow more with --max-bad-rate."
     )
 

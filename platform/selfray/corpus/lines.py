@@ -5,10 +5,11 @@ import zlib
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import BinaryIO, Literal
 
+from . import location
 from .bad import BadSample
+from .location import Location
 
 LARGEST = 16 << 20  # bytes of a document
 LARGEST_RECORD = 1 << 20  # bytes of a CSV record of several lines, within which a quote has to be closed
@@ -24,7 +25,7 @@ Found = Iterator[tuple[int, int, bytes | BadSample]]
 """Where a document begins, from where on nothing of it is needed, and its bytes."""
 
 
-def units(path: Path, unit: Unit, start: int = 0) -> Iterator[tuple[int, bytes | BadSample]]:
+def units(path: Location, unit: Unit, start: int = 0) -> Iterator[tuple[int, bytes | BadSample]]:
     """The documents of a file from an offset on that an earlier call gave, each with its offset in bytes.
 
     Compressed files (`.gz`) count the bytes that they decompress to. A file that is damaged or gone ends with a
@@ -45,12 +46,12 @@ def units(path: Path, unit: Unit, start: int = 0) -> Iterator[tuple[int, bytes |
         yield at, BadSample("unreadable", f"{type(error).__name__}: {error.strerror}")
 
 
-def opened(path: Path) -> BinaryIO:
+def opened(path: Location) -> BinaryIO:
     """The file's bytes, decompressed."""
-    return cast(BinaryIO, gzip.open(path)) if path.name.lower().endswith(".gz") else path.open("rb")
+    return location.unzipped(path) if path.name.lower().endswith(".gz") else path.open("rb")
 
 
-def cuts(path: Path, unit: Unit, rows: int, *, skip: int = 0) -> list[tuple[int, int]]:
+def cuts(path: Location, unit: Unit, rows: int, *, skip: int = 0) -> list[tuple[int, int]]:
     """(offset, documents) of pieces of about `rows` documents, after the first `skip`; the file is read once."""
     made: list[tuple[int, int]] = []
     for number, (offset, _) in enumerate(islice(units(path, unit), skip, None)):

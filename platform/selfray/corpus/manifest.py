@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +11,8 @@ import pyarrow as pa
 
 from ..errors import UserError
 from . import place
+from .in_place import Lake
+from .place import Place
 
 FILE = "manifest.json"
 SCHEMA_VERSION = 2
@@ -47,7 +48,7 @@ class Manifest:
     name: str
     kind: str  # the data type, a module of `kinds/`
     shape: tuple[int, ...]  # of every sample: height, width, channels; or time, channels; or tokens
-    encoding: Literal["raw", "file"]  # `raw`: values in C order; `file`: an encoded image of exactly `shape`
+    encoding: Literal["raw", "file", "lake"]  # values in C order; an image of `shape`; what a lake has
     splits: dict[str, tuple[Shard, ...]]  # `train`, and `test` where there is one
     mean: tuple[float, ...]  # per channel of the train split; pixels scaled to [0, 1], sound to [-1, 1]
     std: tuple[float, ...]
@@ -57,6 +58,7 @@ class Manifest:
     label_counts: dict[str, dict[str, int]] = field(default_factory=dict)  # split -> class -> rows
     quarantined: dict[str, int] = field(default_factory=dict)  # reason -> rows
     about: dict[str, str] = field(default_factory=dict)  # source, licence, citation
+    lake: Lake | None = None  # where the samples are, if they are not in the shards
     schema_version: int = SCHEMA_VERSION
 
     def rows(self, split: str = "train") -> int:
@@ -86,16 +88,14 @@ class Manifest:
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no times."""
-        return json.dumps(asdict(self), sort_keys=True, indent=1)
+        plain = asdict(self)
+        if self.lake is None:
+            del plain["lake"]
+        return json.dumps(plain, sort_keys=True, indent=1)
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Place) -> None:
         """Write the manifest last and atomically: a folder without one is not a corpus."""
-        aside = folder / f".{FILE}.{os.getpid()}"
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(self.to_json())
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(folder / FILE)
+        place.storage(place.absolute(folder)).write(FILE, self.to_json().encode())
 
     @classmethod
     def read(cls, folder: str | Path) -> "Manifest":
@@ -124,7 +124,8 @@ class Manifest:
             for split, listed in raw.pop("splits").items()
         }
         tuples: dict[str, Any] = {key: tuple(raw.pop(key)) for key in ("shape", "mean", "std", "classes")}
-        return cls(splits=shards, **tuples, **raw)
+        lake = Lake.of(raw.pop("lake")) if "lake" in raw else None
+        return cls(splits=shards, lake=lake, **tuples, **raw)
 
 
 def mixed(manifests: list[Manifest], weights: list[float]) -> Manifest:
@@ -150,6 +151,7 @@ def mixed(manifests: list[Manifest], weights: list[float]) -> Manifest:
     return replace(
         first,
         name=" + ".join(m.name for m in manifests),
+        lake=None,
         splits={"train": tuple(shard for m in manifests for shard in m.shards())},
         mean=mean,
         std=tuple(max(0.0, q - m**2) ** 0.5 for q, m in zip(square, mean, strict=True)),

@@ -1,12 +1,13 @@
 """Lines of a large text file, found once and read again by their offsets; none is longer than a bound in memory."""
 
 from collections.abc import Iterator
-from pathlib import Path
+
+from .location import Location
 
 MAX_BYTES = 64 << 20
 
 
-def numbered(path: Path, start: int = 0, most: int = MAX_BYTES) -> Iterator[tuple[int, bytes | None]]:
+def numbered(path: Location, start: int = 0, most: int = MAX_BYTES) -> Iterator[tuple[int, bytes | None]]:
     """(offset, line without its end) from an offset on; None stands for a line of more than `most` bytes."""
     with path.open("rb") as file:
         file.seek(start)

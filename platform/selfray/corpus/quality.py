@@ -5,15 +5,14 @@ import html
 import io
 import json
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
+from ..storage import Storage
+from . import place
 from .duplicates import Duplicates
 from .manifest import Manifest
-from .read import decode
-from .shards import aside
+from .place import Place
+from .read import rows_of
 from .work import QUARANTINE
 
 REPORT, PAGE = "quality_report.json", "quality.html"
@@ -28,7 +27,7 @@ img { image-rendering: pixelated; height: 64px; max-width: 12rem; border: 1px so
 
 
 def write(
-    destination: Path,
+    there: Storage,
     manifest: Manifest,
     noted: list[dict[str, Any]],
     found: Duplicates | None,
@@ -62,20 +61,28 @@ def write(
             "train_rows_like_held_out_ones": found.leaks,
         },
     }
-    page = _page(destination, manifest, report, found)
-    for file, text in ((destination / REPORT, json.dumps(report, indent=1)), (destination / PAGE, page)):
-        if not file.is_file() or file.read_text(encoding="utf-8") != text:
-            with aside(file) as path:
-                path.write_text(text, encoding="utf-8")
+    page = _page(there, manifest, report, found)
+    put(there, {REPORT: json.dumps(report, indent=1).encode(), PAGE: page.encode()})
     return report
 
 
-def metrics(folder: Path) -> dict[str, float]:
-    """The report's counts under names for a tracker; empty where there is no report."""
-    file = folder / REPORT
-    if not file.is_file():
+def put(there: Storage, files: dict[str, bytes]) -> None:
+    """Write files that are not there, or are others."""
+    for name, content in files.items():
+        try:
+            same = there.read(name) == content
+        except FileNotFoundError:
+            same = False
+        if not same:
+            there.write(name, content)
+
+
+def metrics(folder: Place) -> dict[str, float]:
+    """The report's counts under names for a tracker; empty where there is no report, as of an index or a mixture."""
+    try:
+        report = json.loads(place.storage(place.absolute(folder)).read(REPORT))
+    except FileNotFoundError:
         return {}
-    report = json.loads(file.read_text(encoding="utf-8"))
     numbers = {"corpus/samples": report["samples"], "corpus/bad": report["bad"]["total"]}
     numbers |= {f"corpus/bad/{reason}": count for reason, count in report["bad"]["reasons"].items()}
     if report["duplicates"]:
@@ -83,7 +90,7 @@ def metrics(folder: Path) -> dict[str, float]:
     return {name: float(value) for name, value in numbers.items()}
 
 
-def _page(destination: Path, manifest: Manifest, report: dict[str, Any], found: Duplicates | None) -> str:
+def _page(there: Storage, manifest: Manifest, report: dict[str, Any], found: Duplicates | None) -> str:
     bad = report["bad"]
     parts = [
         f"<h1>Quality of the corpus {html.escape(manifest.name)}</h1>",
@@ -94,7 +101,7 @@ def _page(destination: Path, manifest: Manifest, report: dict[str, Any], found: 
     ]
     if bad["reasons"]:
         parts.append("<h2>Why samples were turned away</h2>")
-        examples = _examples(destination, set(bad["reasons"]))
+        examples = _examples(there, set(bad["reasons"]))
         for reason, count in sorted(bad["reasons"].items(), key=lambda item: -item[1]):
             rows = "".join(
                 f"<tr><td>{_picture(row['bytes'])}</td><td><code>{html.escape(row['source'])}</code><br>"
@@ -108,7 +115,7 @@ def _page(destination: Path, manifest: Manifest, report: dict[str, Any], found: 
             f"copies of another row; {found.leaks:,} of them are in the train split while the other is held out. "
             f"They were {'dropped' if report['duplicates']['setting'].startswith('drop') else 'kept'}.</p>"
         )
-        parts.append(_pairs(destination, manifest, found))
+        parts.append(_pairs(there, manifest, found))
     body = "\n".join(parts)
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Quality of {html.escape(manifest.name)}</title>'
@@ -117,11 +124,11 @@ def _page(destination: Path, manifest: Manifest, report: dict[str, Any], found: 
     )
 
 
-def _examples(destination: Path, reasons: set[str]) -> dict[str, list[dict[str, Any]]]:
+def _examples(there: Storage, reasons: set[str]) -> dict[str, list[dict[str, Any]]]:
     """Up to `SHOWN` quarantined samples of each reason."""
     found: dict[str, list[dict[str, Any]]] = {reason: [] for reason in reasons}
-    for file in sorted((destination / QUARANTINE).glob("*.parquet")):
-        with pq.ParquetFile(file, pre_buffer=False) as parquet:
+    for file in there.sizes(QUARANTINE):
+        with place.shard(there.uri, file) as parquet:
             for batch in parquet.iter_batches(batch_size=64):
                 for row in batch.to_pylist():
                     if row["reason"] in found and len(found[row["reason"]]) < SHOWN:
@@ -153,32 +160,37 @@ def _inline(pixels: Any) -> str:
     return f'<img alt="sample" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
 
 
-def _pairs(destination: Path, manifest: Manifest, found: Duplicates) -> str:
+def _pairs(there: Storage, manifest: Manifest, found: Duplicates) -> str:
     """A table of some near duplicates (else of exact ones) with their images, where both are still in the corpus."""
     if manifest.kind != "image":
         pairs = list((found.near or found.exact).items())[:SHOWN]
         return "<p>" + ", ".join(f"row {row} is like row {keeper}" for row, keeper in pairs) + "</p>" if pairs else ""
     wanted = list((found.near or found.exact).items())[:SHOWN]
-    places = _places(destination, manifest, {id for pair in wanted for id in pair})
+    places = _places(there, manifest, {id for pair in wanted for id in pair})
+
+    def inline(split: str, row: int) -> str:
+        return _inline(rows_of(there.uri, manifest, split, [row])["data"][0])
+
     rows = ""
     for pair in wanted:
         shown = [(id, *places[id]) for id in pair if id in places]
         cells = "".join(
-            f"<td>{_inline(decode(pq.read_table(destination / file).slice(row, 1), manifest)[0])}<br>"
-            f"<span class=faint>{file.partition('/')[0]}, row {id}</span></td>"
-            for id, file, row in shown
+            f"<td>{inline(split, row)}<br><span class=faint>{split}, row {id}</span></td>" for id, split, row in shown
         )
         rows += f"<tr>{cells}</tr>" if cells else ""
     return f"<table>{rows}</table>"
 
 
-def _places(destination: Path, manifest: Manifest, ids: set[int]) -> dict[int, tuple[str, int]]:
-    """Id -> (shard, row of it) of the given ids."""
+def _places(there: Storage, manifest: Manifest, ids: set[int]) -> dict[int, tuple[str, int]]:
+    """Id -> (split, row of it) of the given ids."""
     found: dict[int, tuple[str, int]] = {}
     for split in manifest.splits:
+        before = 0
         for shard in manifest.shards(split):
             if len(found) == len(ids):
                 return found
-            listed = pq.read_table(destination / shard.file, columns=["id"])["id"].to_pylist()
-            found |= {id: (shard.file, row) for row, id in enumerate(listed) if id in ids}
+            with place.shard(there.uri, shard.file) as file:
+                listed = file.read(["id"])["id"].to_pylist()
+            found |= {id: (split, before + row) for row, id in enumerate(listed) if id in ids}
+            before += shard.rows
     return found

@@ -1,7 +1,7 @@
 """Samples of a prepared corpus as arrays: the decoding of the training stream, and random access for looking."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import UserError
-from . import place
+from . import in_place, place
 from .manifest import Manifest
 
 COLUMNS = ["id", "data", "length"]
@@ -18,7 +18,7 @@ COLUMNS = ["id", "data", "length"]
 
 
 def decode(table: pa.Table, manifest: Manifest) -> np.ndarray:
-    """The column `data` of a table as an array: rows x the manifest's shape, of its dtype.
+    """The column `data` of a table of `groups` as an array: rows x the manifest's shape, of its dtype.
 
     Rows that are shorter along the first axis end in `padding(manifest)`. Full raw rows in one chunk are not copied,
     and the result is then read-only; in every other case it is allocated once.
@@ -26,6 +26,8 @@ def decode(table: pa.Table, manifest: Manifest) -> np.ndarray:
     Raises:
         UserError: a sample is not what the manifest says; its shard is damaged.
     """
+    if manifest.lake is not None:
+        return in_place.decode(table, manifest)
     chunks = [_values(chunk, manifest) for chunk in table.column("data").chunks if len(chunk)]
     raw = manifest.encoding == "raw"
     if raw and len(chunks) == 1 and _all_full(chunks[0][1], manifest):
@@ -45,6 +47,31 @@ def decode(table: pa.Table, manifest: Manifest) -> np.ndarray:
                     values[row + number] = _file(one, manifest)
         row += count
     return values
+
+
+def groups(folder: place.Place, manifest: Manifest, file: str, numbers: list[int], columns: list[str]) -> pa.Table:
+    """Row groups of a shard; `data` is fetched from the lake if the corpus is indexed in place.
+
+    Raises:
+        UserError: the shard or the lake's file is missing, damaged or changed.
+    """
+    lake = manifest.lake if "data" in columns else None
+    wanted = columns if lake is None else ["row" if name == "data" else name for name in columns]
+    with place.shard(folder, file) as shard:
+        table = shard.read_row_groups(numbers, columns=wanted)
+        sizes = [shard.metadata.row_group(number).num_rows for number in numbers]
+    if lake is None:
+        return table
+    cells = in_place.fetch(lake, file, numbers, np.split(table["row"].to_numpy(), np.cumsum(sizes)[:-1]))
+    return table.set_column(table.schema.get_field_index("row"), "data", cells)
+
+
+def batches(folder: place.Place, manifest: Manifest, file: str, size: int, columns: list[str]) -> Iterator[pa.Table]:
+    """All rows of a shard in order, at most `size` at once; errors as of `groups`."""
+    (shard,) = (one for shards in manifest.splits.values() for one in shards if one.file == file)
+    for number in range(len(shard.row_groups)):
+        table = groups(folder, manifest, file, [number], columns)
+        yield from (table.slice(start, size) for start in range(0, len(table), size))
 
 
 def lengths(table: pa.Table) -> NDArray[np.int32]:
@@ -70,7 +97,13 @@ def read_rows(folder: str | Path, split: str, rows: slice | Sequence[int] | np.n
     Raises:
         UserError: no such corpus or split, a row outside of it, or a damaged shard.
     """
-    manifest = Manifest.read(folder)
+    return rows_of(folder, Manifest.read(folder), split, rows)
+
+
+def rows_of(
+    folder: place.Place, manifest: Manifest, split: str, rows: slice | Sequence[int] | np.ndarray
+) -> dict[str, np.ndarray]:
+    """The same where the manifest is known."""
     wanted, total = _numbers(rows, manifest.rows(split)), 0
     ids, labels = np.empty(len(wanted), np.int64), np.empty(len(wanted), np.int32)
     valid = np.empty(len(wanted), np.int32)
@@ -79,7 +112,7 @@ def read_rows(folder: str | Path, split: str, rows: slice | Sequence[int] | np.n
         for group, size in enumerate(shard.row_groups):
             (here,) = np.nonzero((wanted >= total) & (wanted < total + size))
             if len(here):
-                table = _read_group(folder, shard.file, group).take(wanted[here] - total)
+                table = groups(folder, manifest, shard.file, [group], [*COLUMNS, "label"]).take(wanted[here] - total)
                 ids[here] = table.column("id").to_numpy()
                 valid[here] = lengths(table)
                 labels[here] = table.column("label").fill_null(-1).to_numpy()
@@ -128,11 +161,6 @@ def _file(data: np.ndarray, manifest: Manifest) -> np.ndarray:
     except (OSError, SyntaxError, ValueError) as error:
         problem = str(error)
     raise UserError(f"corpus {manifest.name!r} has a damaged sample ({problem}); prepare it again")
-
-
-def _read_group(folder: place.Place, file: str, group: int) -> pa.Table:
-    with place.shard(folder, file) as parquet:
-        return parquet.read_row_group(group, columns=[*COLUMNS, "label"], use_threads=False)
 
 
 def _numbers(rows: slice | Sequence[int] | np.ndarray, total: int) -> np.ndarray:

@@ -1,9 +1,8 @@
-"""Parquet files that appear whole or not at all: written aside, synced, then renamed."""
+"""Parquet files that appear whole or not at all: written aside, then renamed, or sent to an object store."""
 
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -11,6 +10,7 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..storage import ASIDE, Storage
 from .manifest import SCHEMA
 
 # Nothing is compressed but the sources' names. Measured on one core, MB/s of pixels read from Parquet in the page
@@ -19,29 +19,15 @@ from .manifest import SCHEMA
 UNCOMPRESSED = {**dict.fromkeys(SCHEMA.names, "none"), "source": "zstd", "meta": "zstd"}
 
 
-@contextmanager
-def aside(path: Path) -> Iterator[Path]:
-    """A path to write to that becomes `path`, durably and at once, when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writing = path.with_name(f".{path.name}.{uuid4().hex}.aside")
-    try:
-        yield writing
-        with writing.open("rb") as file:
-            os.fsync(file.fileno())
-        writing.replace(path)
-    finally:
-        writing.unlink(missing_ok=True)
-
-
 class ShardWriter:
     """A Parquet file in the making; row groups are flushed as they fill, so that memory holds one of them."""
 
-    def __init__(
-        self, destination: Path, folder: str, name: str, schema: pa.Schema, rows_per_group: int, compression: Any
-    ):
-        self.path, self._schema, self._rows_per_group = destination / folder / name, schema, rows_per_group
-        self._compression = compression
-        self._aside = self.path.with_name(f".{name}.{uuid4().hex}.aside")
+    def __init__(self, there: Storage, file: str, schema: pa.Schema, rows_per_group: int, compression: Any):
+        self.file, self._there, self._schema = file, there, schema
+        self._rows_per_group, self._compression = rows_per_group, compression
+        self._local = there.local(file)
+        folder = self._local.parent if self._local else Path(tempfile.gettempdir())
+        self._aside = folder / f".{Path(file).name}.{uuid4().hex}{ASIDE}"
         self._waiting: list[dict[str, Any]] = []
         self._writer: pq.ParquetWriter | None = None
         self._groups: list[int] = []
@@ -55,11 +41,14 @@ class ShardWriter:
         """Add one row, with a value for every column of the schema."""
         self._waiting.append(row)
         if len(self._waiting) == self._rows_per_group:
-            self._flush()
+            self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """End the row group here."""
+        if not self._waiting:
+            return
         if self._writer is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._aside.parent.mkdir(parents=True, exist_ok=True)
             self._writer = pq.ParquetWriter(
                 self._aside,
                 self._schema,
@@ -73,16 +62,18 @@ class ShardWriter:
 
     def publish(self) -> dict[str, Any]:
         """Finish the file and give it its name; the fields of a `Shard`, as plain JSON values."""
-        if self._waiting:
-            self._flush()
+        self.flush()
         assert self._writer is not None, "publish() needs at least one row"
         self._writer.close()
         with self._aside.open("rb") as file:
             os.fsync(file.fileno())
             digest, size = hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
-        self._aside.replace(self.path)
-        relative = f"{self.path.parent.name}/{self.path.name}"
-        return {"file": relative, "rows": self.rows, "bytes": size, "sha256": digest, "row_groups": self._groups}
+        if self._local:
+            self._aside.replace(self._local)
+        else:
+            self._there.write(self.file, self._aside)
+            self._aside.unlink()
+        return {"file": self.file, "rows": self.rows, "bytes": size, "sha256": digest, "row_groups": self._groups}
 
     def abandon(self) -> None:
         """Leave nothing behind of a file that was not published."""

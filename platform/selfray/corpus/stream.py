@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from . import place
+from . import read
 from .manifest import Manifest, mixed
 from .mixture import Component, Mixture
 from .order import Layout, Order, Rows
@@ -60,6 +60,13 @@ class Corpus:
     manifest: Manifest
     split: str = "train"
 
+    @property
+    def stored_bytes(self) -> float:
+        """Bytes that are read for a row."""
+        if self.manifest.lake is not None:
+            return self.manifest.lake.row_bytes
+        return sum(shard.bytes for shard in self.manifest.shards()) / self.manifest.rows()
+
     @cached_property
     def groups(self) -> tuple[list[tuple[str, int]], Rows]:
         """Every row group as (file, index), and the first row of each, with the number of rows at the end."""
@@ -79,9 +86,7 @@ class Corpus:
         for group in np.unique(of_row).tolist():
             by_file.setdefault(places[group][0], []).append(group)
         for file, groups in by_file.items():
-            with place.shard(self.place, file) as shard:
-                table = shard.read_row_groups([places[g][1] for g in groups], columns=COLUMNS)
-            tables.append(table)
+            tables.append(read.groups(self.place, self.manifest, file, [places[g][1] for g in groups], COLUMNS))
             for group in groups:
                 offsets[group] = offset
                 offset += starts[group + 1] - starts[group]
@@ -173,8 +178,7 @@ def plan(
         if not one.manifest.rows(one.split):
             raise UserError(f"corpus {one.manifest.name!r} has no samples in split {one.split!r}")
     stored = sum(
-        weight / sum(weights.values()) * sum(shard.bytes for shard in one.manifest.shards()) / one.manifest.rows()
-        for one, weight in zip(corpora, weights.values(), strict=True)
+        weight / sum(weights.values()) * one.stored_bytes for one, weight in zip(corpora, weights.values(), strict=True)
     )
     window = max(1, int(WINDOW_BYTES // max(1, batch * stored)))
     chunks = [max(one.manifest.shards()[0].row_groups) for one in corpora]

@@ -1,18 +1,17 @@
 """Tables of numbers, CSV or Parquet, read in batches of a few MiB: rows of a span, and numbers out of any column."""
 
-import gzip
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from . import location
+from .location import Address, Location
 
 BLOCK_BYTES = 4 << 20  # of CSV text parsed at once; a longer line is refused
 BATCH_ROWS = 4096
@@ -34,7 +33,7 @@ class Table(NamedTuple):
         return [*self.numbers, *self.lists, *self.others]
 
 
-def look(path: Path) -> Table:
+def look(path: Location) -> Table:
     """The columns; a CSV column is one of numbers if most values of its first block are.
 
     Raises:
@@ -42,7 +41,7 @@ def look(path: Path) -> Table:
     """
     try:
         if _is_parquet(path):
-            with pq.ParquetFile(path) as parquet:
+            with location.parquet(path) as parquet:
                 schema = parquet.schema_arrow
             numbers = [field.name for field in schema if _is_numeric(field.type)]
             lists = [field.name for field in schema if _is_list(field.type)]
@@ -62,12 +61,12 @@ def look(path: Path) -> Table:
 
 
 def batches(
-    path: Path, columns: list[str], start: int = 0, stop: int | None = None, headless: bool = False
+    path: Location, columns: list[str], start: int = 0, stop: int | None = None, headless: bool = False
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
     """(number of its first row, batch) of the rows from `start` to `stop`; all columns of a CSV file are text."""
     at = 0
     if _is_parquet(path):
-        with pq.ParquetFile(path, pre_buffer=False) as parquet:
+        with location.parquet(path) as parquet:
             sizes = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
             for group, size in enumerate(sizes):
                 if at + size > start and (stop is None or at < stop):
@@ -118,21 +117,21 @@ def moments_in_time(column: pa.Array) -> NDArray[Any]:
         raise ValueError(f"{column[int(np.argmax(wrong))].as_py()!r} is neither a number nor an ISO date") from None
 
 
-def rows_of(path: Path, table: Table) -> int:
+def rows_of(path: Location, table: Table) -> int:
     """How many rows there are."""
     if _is_parquet(path):
-        with pq.ParquetFile(path) as parquet:
+        with location.parquet(path) as parquet:
             return int(parquet.metadata.num_rows)
     return sum(len(batch) for _, batch in batches(path, table.names[:1], headless=table.headless))
 
 
-def _csv(path: Path, columns: list[str] | None, headless: bool) -> pacsv.CSVStreamingReader:
+def _csv(path: Location, columns: list[str] | None, headless: bool) -> pacsv.CSVStreamingReader:
     tabs = ".tsv" in path.suffixes
     names = _fields(path, tabs)
     if headless:
         names = [f"f{number}" for number in range(len(names))]
     return pacsv.open_csv(
-        path,
+        _text(path),
         pacsv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES, autogenerate_column_names=headless),
         pacsv.ParseOptions(delimiter="\t" if tabs else ","),
         pacsv.ConvertOptions(
@@ -141,9 +140,16 @@ def _csv(path: Path, columns: list[str] | None, headless: bool) -> pacsv.CSVStre
     )
 
 
-def _fields(path: Path, tabs: bool) -> list[str]:
+def _text(path: Location) -> Any:
+    """What pyarrow reads CSV from; of a path it sees by itself whether it is packed."""
+    if not isinstance(path, Address):
+        return path
+    return location.unzipped(path) if path.suffix.lower() == ".gz" else path.open()
+
+
+def _fields(path: Location, tabs: bool) -> list[str]:
     """The fields of the first line."""
-    with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+    with location.unzipped(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
         line = file.readline(BLOCK_BYTES).decode("utf-8-sig").rstrip("\r\n")
     read = pacsv.read_csv(
         pa.BufferReader(line.encode() + b"\n"),
@@ -154,7 +160,7 @@ def _fields(path: Path, tabs: bool) -> list[str]:
     return [str(column[0].as_py()) for column in read.columns] if read.num_rows else []
 
 
-def _headless(path: Path) -> bool:
+def _headless(path: Location) -> bool:
     """Whether the first line holds numbers only."""
     return not _bad(pa.array(_fields(path, ".tsv" in path.suffixes) or ["x"])).any()
 
@@ -182,7 +188,7 @@ def _absent(trimmed: pa.Array) -> NDArray[np.bool_]:
     return found
 
 
-def _is_parquet(path: Path) -> bool:
+def _is_parquet(path: Location) -> bool:
     return path.suffix.lower() in (".parquet", ".pq")
 
 

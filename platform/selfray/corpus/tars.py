@@ -1,11 +1,12 @@
 """The members of a tar file from one pass over its headers: what is where, without writing anything to disk."""
 
-import gzip
 import tarfile
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import IO, NamedTuple
+
+from . import location
+from .location import Location
 
 BLOCK = 512
 MAX_HEADER_BYTES = 64 << 10  # of an extended header, such as a long name
@@ -38,9 +39,9 @@ class Damaged(Exception):
     """The tar ends early or holds something else from some point on; what came before is good."""
 
 
-def opened(path: Path) -> IO[bytes]:
+def opened(path: Location) -> IO[bytes]:
     """The unpacked bytes; seeking forward in a gzipped tar unpacks what it passes over."""
-    return cast(IO[bytes], gzip.open(path)) if path.name.lower().endswith((".gz", ".tgz")) else path.open("rb")
+    return location.unzipped(path) if path.name.lower().endswith((".gz", ".tgz")) else path.open("rb")
 
 
 def members(file: IO[bytes], contents: tuple[str, ...] = (), most: int = 0) -> Iterator[Member]:

@@ -3,19 +3,20 @@
 import hashlib
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from ..errors import UserError
-from . import duplicates, kinds, sources
+from ..storage import Storage
+from . import duplicates, in_place, kinds, sources
 from .bad import BadSample
 from .kinds import Kind, Row
 from .manifest import SCHEMA
-from .shards import UNCOMPRESSED, ShardWriter, aside
+from .shards import UNCOMPRESSED, ShardWriter
 from .sources import Fragment, Sample
 from .sources.source import printable
 
@@ -48,6 +49,7 @@ class Job:
     holdout: float
     rows_per_group: int
     classes: tuple[str, ...]
+    in_place: dict[str, str] = field(default_factory=dict)  # root and column of a lake whose samples stay there
 
     def build(self) -> Kind:
         """The kind, ready to encode one split of one fragment."""
@@ -56,45 +58,59 @@ class Job:
 
 def fingerprint(fragment: Fragment, job: Job) -> str:
     """32 hex digits that change with anything that would change the fragment's shards."""
-    identity = {"fragment": fragment.identity(), "job": asdict(job), "format": FORMAT}
+    settings = {key: value for key, value in asdict(job).items() if value or key != "in_place"}
+    identity = {"fragment": fragment.identity(), "job": settings, "format": FORMAT}
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def mark(destination: Path, index: int) -> Path:
-    """Where the mark of a finished fragment is."""
-    return destination / MARKS / f"{index:05d}.json"
+def mark(index: int) -> str:
+    """The mark of a finished fragment."""
+    return f"{MARKS}/{index:05d}.json"
 
 
-def signatures(destination: Path, index: int) -> Path:
-    """Where a finished fragment's bytes for finding duplicates are."""
-    return destination / MARKS / f"{index:05d}.parquet"
+def signatures(index: int) -> str:
+    """A finished fragment's bytes for finding duplicates."""
+    return f"{MARKS}/{index:05d}.parquet"
 
 
-def finished(destination: Path, index: int, expected: str) -> dict[str, Any] | None:
-    """What an earlier run noted about a fragment, if it was the same fragment and its files are still there."""
+def finished(there: Storage, sizes: dict[str, int], index: int, expected: str) -> dict[str, Any] | None:
+    """What an earlier run noted about a fragment, if it was the same fragment and its files are still there.
+
+    Args:
+        sizes: name -> bytes of what is there.
+    """
+    if mark(index) not in sizes:
+        return None
     try:
-        noted: dict[str, Any] = json.loads(mark(destination, index).read_text(encoding="utf-8"))
+        noted: dict[str, Any] = json.loads(there.read(mark(index)))
     except (OSError, ValueError):
         return None
-    if noted.get("fingerprint") != expected:
+    if noted.get("fingerprint") != expected or "signed" not in noted:
         return None
-    if noted["shards"] and not signatures(destination, index).is_file():
+    if noted["signed"] and signatures(index) not in sizes:
         return None
     files = [*noted["shards"].values(), *([noted["quarantine"]] if noted["quarantine"] else [])]
-    for file in files:
-        path = destination / file["file"]
-        if not path.is_file() or path.stat().st_size != file["bytes"]:
-            return None
-    return noted
+    return noted if all(sizes.get(file["file"]) == file["bytes"] for file in files) else None
 
 
-def run(fragment: Fragment, index: int, job: Job, destination: Path) -> dict[str, Any]:
+def note(there: Storage, index: int, noted: dict[str, Any]) -> None:
+    """Write the mark of a finished fragment."""
+    there.write(mark(index), json.dumps(noted, sort_keys=True).encode())
+
+
+def run(
+    fragment: Fragment, index: int, job: Job, there: Storage, dropped: Mapping[int, tuple[str, int]] | None = None
+) -> dict[str, Any]:
     """Check, encode and write the samples of a fragment.
+
+    Args:
+        dropped: duplicates that are to be quarantined: sample -> why, and which sample it is like.
 
     Returns:
         What the mark says: `samples` read, `shards` (split -> file, rows, bytes, sha256, row_groups), `counts`, `sums`
         and `squares` of the train split per channel, `labels` (split -> class -> rows), `reasons` and `examples` of
-        quarantined samples, and the `quarantine` file or None.
+        quarantined samples, rows `signed` for finding duplicates, and the `quarantine` file or None; of a lake also
+        `lake` (split -> where its rows are).
 
     Raises:
         UserError: the source has changed since it was listed.
@@ -103,23 +119,27 @@ def run(fragment: Fragment, index: int, job: Job, destination: Path) -> dict[str
     totals = Totals()
     writers: dict[str, ShardWriter] = {}
     encoders: dict[str, Kind] = {}
-    bad = ShardWriter(destination, QUARANTINE, name, QUARANTINE_SCHEMA, job.rows_per_group, "zstd")
+    bad = ShardWriter(there, f"{QUARANTINE}/{name}", QUARANTINE_SCHEMA, job.rows_per_group, "zstd")
     labels = {label: number for number, label in enumerate(job.classes)}
-    signed = ShardWriter(destination, MARKS, name, duplicates.SCHEMA, SIGNED_AT_ONCE, "zstd")
+    pointer = in_place.Pointer(fragment) if job.in_place else None
+    schema = in_place.without_data(SCHEMA) if pointer else SCHEMA
+    signed = ShardWriter(there, signatures(index), duplicates.SCHEMA, SIGNED_AT_ONCE, "zstd")
 
-    def write(split: str, rows: list[Row]) -> None:
+    def write(split: str, rows: list[Row], number: int = 0) -> None:
         for row in rows:
             if split not in writers:
-                writers[split] = ShardWriter(destination, split, name, SCHEMA, job.rows_per_group, UNCOMPRESSED)
-            number = None if row.label is None else labels[row.label]
+                writers[split] = ShardWriter(there, f"{split}/{name}", schema, job.rows_per_group, UNCOMPRESSED)
+            sample = {"row": pointer.row(split, number, writers[split])} if pointer else {"data": row.data}
+            label = None if row.label is None else labels[row.label]
             writers[split].add(
-                {"id": row.id, "data": row.data, "length": row.length, "label": number, "group": row.group,
+                {**sample, "id": row.id, "length": row.length, "label": label, "group": row.group,
                  "meta": row.meta, "source": printable(row.source)}
             )  # fmt: skip
             totals.add(split, encoders[split], row.values, row.label)
-            near, look = encoders[split].near(row.values)
-            exact = duplicates.exact(row.data)
-            signed.add({"id": row.id, "split": split, "exact": exact, "near": near, "look": look})
+            if not encoders[split].by_sample:
+                near, look = encoders[split].near(row.values)
+                exact = duplicates.exact(row.data)
+                signed.add({"id": row.id, "split": split, "exact": exact, "near": near, "look": look})
 
     try:
         for sample in sources.find(fragment.reader).read(fragment):
@@ -130,14 +150,25 @@ def run(fragment: Fragment, index: int, job: Job, destination: Path) -> dict[str
             try:
                 if isinstance(sample.data, BadSample):
                     raise sample.data
-                rows = encoders[split].encode(sample)
+                if dropped and sample.id in dropped:
+                    rows = []
+                    reason, keeper = dropped[sample.id]
+                    bad.add(_quarantined(sample, BadSample(reason, f"as sample {keeper}")))
+                else:
+                    rows = encoders[split].encode(sample)
+                if encoders[split].by_sample:
+                    content, near = encoders[split].signed(sample)
+                    exact = duplicates.exact(content)
+                    signed.add({"id": sample.id, "split": split, "exact": exact, "near": near, "look": b""})
+                if pointer:
+                    in_place.check(encoders[split], sample.data, rows)
             except BadSample as error:
                 bad.add(_quarantined(sample, error))
                 totals.quarantine(printable(sample.source), error)
                 continue
             if sample.label is not None and sample.label not in labels:
                 raise UserError(f"{sample.source} has the unknown label {sample.label!r}; the source has changed")
-            write(split, rows)
+            write(split, rows, sample.id - fragment.first)
         for split, encoder in encoders.items():
             write(split, encoder.finish())
         if totals.samples != fragment.rows:
@@ -153,8 +184,10 @@ def run(fragment: Fragment, index: int, job: Job, destination: Path) -> dict[str
         for writer in (*writers.values(), bad, signed):
             writer.abandon()
     noted = {"fingerprint": fingerprint(fragment, job), "shards": shards, "quarantine": quarantine, **totals.noted()}
-    with aside(mark(destination, index)) as path:
-        path.write_text(json.dumps(noted, sort_keys=True), encoding="utf-8")
+    noted["signed"] = signed.rows
+    if pointer:
+        noted["lake"] = pointer.noted()
+    note(there, index, noted)
     return noted
 
 

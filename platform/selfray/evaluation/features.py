@@ -71,35 +71,36 @@ def _chosen(
     every.sort(key=lambda place: mix(seed, hash_of(place[0]), place[1]))
     labels = _labels_of(folder, manifest, split) if manifest.classes else {}
     seen: set[int] = set()
-    first, others = [], []
-    for place in every:
-        found = set(labels.get(place[:2], np.empty(0, np.int64)).tolist())
-        (others if found <= seen else first).append(place)
-        seen |= found
-    left, needed = limit, len(first)
-    for file, group, rows in [*first, *others]:
-        share = min(rows, left // needed if needed > 1 else left)  # something is left for groups with other classes
-        needed -= 1
-        if share == rows:
-            yield file, group, None
-        elif share:
-            yield file, group, _of_every_class(labels.get((file, group), np.zeros(rows, np.int64)), share)
+    first: list[tuple[str, int, int, set[int]]] = []  # with the classes that no group before has
+    others: list[tuple[str, int, int, set[int]]] = []
+    for file, group, rows in every:
+        new = set(labels.get((file, group), np.empty(0, np.int64)).tolist()) - seen
+        (first if new else others).append((file, group, rows, new))
+        seen |= new
+    left, lacking = limit, len(seen)
+    for file, group, rows, new in [*first, *others]:
+        share = min(rows, left * len(new) // lacking if lacking else left)  # groups with other classes get theirs
+        lacking -= len(new)
         left -= share
+        if share:
+            yield file, group, None if share == rows else _of_every_class(labels.get((file, group)), rows, share, new)
         if not left:
             return
 
 
-def _of_every_class(labels: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """So many places, of each class the same number as long as it has them, in order."""
+def _of_every_class(labels: NDArray[np.int64] | None, rows: int, count: int, wanted: set[int]) -> NDArray[np.int64]:
+    """So many of the rows, in order: of each class the same number as long as it has them, the wanted classes first."""
+    if labels is None:
+        return np.arange(count)
     order = np.argsort(labels, kind="stable")
-    starts = np.searchsorted(labels[order], labels[order])
-    turn = np.arange(len(labels)) - starts  # 0 for the first of each class, 1 for the second
-    return np.sort(order[np.argsort(turn, kind="stable")[:count]])
+    turn = np.arange(rows) - np.searchsorted(labels[order], labels[order])  # 0 for the first of each class
+    later = ~np.isin(labels[order], list(wanted))
+    return np.sort(order[np.lexsort((later, turn))[:count]])
 
 
 def _labels_of(folder: str | Path, manifest: Manifest, split: str) -> dict[tuple[str, int], NDArray[np.int64]]:
     """(file, row group) -> its labels."""
-    found = {}
+    found: dict[tuple[str, int], NDArray[np.int64]] = {}
     for shard in manifest.shards(split):
         every = list(range(len(shard.row_groups)))
         column = _numbers(groups(folder, manifest, shard.file, every, ["label"])["label"])

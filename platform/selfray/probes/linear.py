@@ -34,15 +34,18 @@ class Linear(Probe):
         from sklearn.preprocessing import StandardScaler
 
         vectors, labels = train.vectors, train.labels
-        if len(labels) > self.samples:
-            vectors, labels = vectors[: self.samples], labels[: self.samples]
+        if len(labels) > self.samples:  # a corpus may be sorted by class
+            some = np.sort(np.random.default_rng(0).permutation(len(labels))[: self.samples])
+            vectors, labels = vectors[some], labels[some]
         scaler = StandardScaler().fit(vectors)
         vectors, unseen = scaler.transform(vectors), scaler.transform(test.vectors)
-        if len(self.strengths) == 1 or min(np.unique(labels, return_counts=True)[1]) < 2:
+        counts = np.unique(labels, return_counts=True)[1]
+        held = max(len(labels) // 5, len(counts))  # one of each class at least
+        if len(self.strengths) == 1 or counts.min() < 2:
             best = self.strengths[0]
         else:
             fit_x, try_x, fit_y, try_y = train_test_split(
-                vectors, labels, test_size=0.2, random_state=0, stratify=labels
+                vectors, labels, test_size=held, random_state=0, stratify=labels
             )
             best = max(self.strengths, key=lambda c: float((self._fit(c, fit_x, fit_y).predict(try_x) == try_y).mean()))
         found: NDArray[np.bool_] = self._fit(best, vectors, labels).predict(unseen) == test.labels

@@ -65,7 +65,9 @@ class Image(Kind):
         if self._sides is None or self._channels is None:
             for sample in samples:
                 if isinstance(sample.data, np.ndarray):
-                    heads.append((*sample.data.shape[:2], sample.data.ndim == 2))
+                    with suppress(BadSample):
+                        pixels = _square(sample.data)
+                        heads.append((*pixels.shape[:2], pixels.ndim == 2))
                 elif isinstance(sample.data, bytes):
                     with suppress(BadSample):  # counted when its fragment is done
                         head = images.header(sample.data, self.max_pixels)
@@ -90,6 +92,10 @@ class Image(Kind):
         self._check(pixels)
         return [Row(sample.id, stored, pixels, sample.label, sample.group, sample.meta, sample.source)]
 
+    def in_place(self, cell: bytes | np.ndarray | None) -> np.ndarray:
+        """An image of any size, decoded and fitted."""
+        return self._pixels(b"" if cell is None else cell)
+
     def near(self, values: np.ndarray) -> tuple[list[int], bytes]:
         """A difference hash, cut into bands: which of 8 x 9 pixels are darker than their neighbour; and a thumbnail."""
         grey = PIL.Image.fromarray(values[:, :, 0] if self.channels == 1 else values).convert("L")
@@ -113,20 +119,27 @@ class Image(Kind):
         pixels = values.shape[0] * values.shape[1]
         return [pixels] * self.channels, [int(n @ levels) for n in counts], [int(n @ levels**2) for n in counts]
 
-    def _prepared(self, data: Any) -> tuple[np.ndarray, bytes]:
-        """The pixels in the corpus's shape, and the bytes to store."""
+    def _pixels(self, data: bytes | np.ndarray) -> np.ndarray:
+        """The pixels in the corpus's shape."""
         height, width, channels = self.shape
         if isinstance(data, np.ndarray):
-            pixels = images.fit(images.with_channels(data, channels), height, width, self.fit)
+            return images.fit(images.with_channels(_square(data), channels), height, width, self.fit)
+        # Twice the target keeps the quality of a full decode and is much faster for photos
+        decoded = images.decode(data, channels, smallest=2 * max(height, width), max_pixels=self.max_pixels)
+        return images.fit(decoded, height, width, self.fit)
+
+    def _prepared(self, data: Any) -> tuple[np.ndarray, bytes]:
+        """The pixels in the corpus's shape, and the bytes to store."""
+        if isinstance(data, np.ndarray):
+            pixels = self._pixels(data)
             return pixels, pixels.tobytes() if self.encoding == "raw" else images.encode(pixels)
         head = images.header(data, self.max_pixels)
         if min(head.height, head.width) < self.min_side:
             raise BadSample("too_small", f"{head.width} x {head.height} pixels, a side below {self.min_side}")
-        # Twice the target keeps the quality of a full decode and is much faster for photos
-        decoded = images.decode(data, channels, smallest=2 * max(height, width), max_pixels=self.max_pixels)
-        pixels = images.fit(decoded, height, width, self.fit)
+        pixels = self._pixels(data)
         if self.encoding == "raw":
             return pixels, pixels.tobytes()
+        height, width, channels = self.shape
         if head.is_exactly((height, width, channels)):
             return pixels, data
         return pixels, images.encode(pixels, "JPEG" if head.format == "JPEG" else "PNG")
@@ -141,3 +154,18 @@ class Image(Kind):
         between = (np.diff(grey, axis=0) ** 2).mean() + (np.diff(grey, axis=1) ** 2).mean()
         if variance and between / (2 * variance) < self.min_sharpness:
             raise BadSample("blurry", f"neighbouring pixels hold {between / (2 * variance):.4f} of the variance")
+
+
+def _square(data: np.ndarray) -> np.ndarray:
+    """Pixels as height x width or height x width x 3; a flat list of them is a square, grey or with three channels."""
+    if data.dtype != np.uint8:
+        raise BadSample("undecodable", f"pixels are {data.dtype}, not uint8")
+    if data.ndim == 1:
+        for channels in (1, 3):
+            side = math.isqrt(data.size // channels)
+            if side * side * channels == data.size:
+                return data.reshape(side, side) if channels == 1 else data.reshape(side, side, 3)
+        raise BadSample("undecodable", f"{data.size} values are no square image")
+    if data.ndim == 2 or (data.ndim == 3 and data.shape[2] in (1, 3)):
+        return data
+    raise BadSample("undecodable", f"pixels of shape {data.shape}")

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..bad import BadSample
 from ..sources.source import Sample
 
 Draw = Iterator[Sample]
@@ -93,6 +94,15 @@ class Kind:
         """
         raise NotImplementedError
 
+    def in_place(self, cell: bytes | NDArray[Any] | None) -> NDArray[Any]:
+        """The values that `encode` stores of a sample's data, made anew each time a corpus that is indexed in place is
+        read; shape `shape`, but for a shorter first axis.
+
+        Raises:
+            BadSample: the data cannot be used.
+        """
+        raise BadSample("needs_preparing", f"{self.title} are not read in place")
+
     def finish(self) -> list[Row]:
         """The rows still held back."""
         return []
@@ -107,6 +117,15 @@ class Kind:
         Without keys no near duplicates are found; without bytes a common key is enough. See `duplicates.find`.
         """
         return [], b""
+
+    @property
+    def by_sample(self) -> bool:
+        """Whether samples are compared with each other and not rows, which may hold parts of several."""
+        return False
+
+    def signed(self, sample: Sample) -> tuple[bytes, list[int]]:
+        """What a good sample is compared by, if samples are: its content and the keys of `near`."""
+        raise NotImplementedError
 
     def values(self, data: bytes) -> NDArray[Any]:
         """The values of a stored row, as `Row.values` were."""

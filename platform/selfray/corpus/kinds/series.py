@@ -1,6 +1,7 @@
 """Time series: float32 values of one or more channels, NaN where one is missing, cut into windows of one length."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
@@ -11,10 +12,12 @@ from numpy.typing import NDArray
 from ...bounds import Fraction, Positive, PositiveInt
 from ...errors import UserError
 from ..bad import BadSample
+from ..duplicates import sketch
 from ..sources.source import Sample
 from .kind import Draw, Kind, Row
 
 LONGEST_KEPT = 4096  # steps of a window that are kept without being asked
+SHAPE_CELLS, LEVEL_OF_SHAPE = 64, 0.05  # of time; standard deviations
 NORMAL = 0.6745  # median absolute deviation of a standard normal distribution
 
 
@@ -96,6 +99,21 @@ class Series(Kind):
                 rows.append(Row(id, data, stored, sample.label, sample.group, meta, sample.source))
         return rows
 
+    def in_place(self, cell: bytes | NDArray[Any] | None) -> NDArray[Any]:
+        """The series of one window, as it was."""
+        if not isinstance(cell, np.ndarray):
+            raise BadSample("not_a_series", "no list of numbers")
+        values = _two_axes(cell)
+        return _padding_off(np.where(np.isinf(values), np.float32(np.nan), values))[: self.shape[0]]
+
+    def near(self, values: NDArray[Any]) -> tuple[list[int], bytes]:
+        """A sketch of the standardised shape, in 64 cells a channel; and these cells. A constant series has none."""
+        shape = _shape(values)
+        if shape is None:
+            return [], b""
+        levels = np.clip(np.rint(shape / LEVEL_OF_SHAPE) + 128, 0, 255).astype(np.uint8)
+        return sketch(shape.ravel(), salt=round(4 * math.log2(len(values)))), levels.tobytes()
+
     def _windows(self, values: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
         length = self.shape[0]
         for start in range(0, max(len(values) - length, 0) + self.stride, self.stride):
@@ -149,6 +167,23 @@ def outliers(values_TC: NDArray[np.float32], z: float) -> float:
             if typical := float(np.median(distance)):
                 distant += int((NORMAL * distance > z * typical).sum())
     return distant / present if present else 0.0
+
+
+def _shape(values_TC: NDArray[Any]) -> NDArray[np.float64] | None:
+    """Means of 64 cells of time, standardised a channel; 0 where nothing is known. None of a constant series."""
+    cells = np.minimum(np.arange(len(values_TC)) * SHAPE_CELLS // len(values_TC), SHAPE_CELLS - 1)
+    shape = np.zeros((SHAPE_CELLS, values_TC.shape[1]))
+    varies = False
+    for channel, column in enumerate(values_TC.T.astype(np.float64)):
+        there = ~np.isnan(column)
+        spread = float(column[there].std()) if there.any() else 0.0
+        if not spread > 1e-6 * float(np.abs(column[there]).max(initial=0)):
+            continue
+        varies, mean = True, float(column[there].mean())
+        counts = np.bincount(cells[there], minlength=SHAPE_CELLS)
+        sums = np.bincount(cells[there], weights=(column[there] - mean) / spread, minlength=SHAPE_CELLS)
+        shape[:, channel] = sums / np.maximum(counts, 1)
+    return shape if varies else None
 
 
 def _two_axes(data: NDArray[Any]) -> NDArray[np.float32]:

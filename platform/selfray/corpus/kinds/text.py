@@ -87,6 +87,7 @@ class Text(Kind):
             max_duplicate_ngrams,
         )
         self._packer = Packer(0, 0, length)
+        self._last: tuple[Sample, list[int]] | None = None
 
     def settle(self, samples: Draw) -> dict[str, Any]:
         """The tokenizer's JSON: the given one, or one that is trained on the good samples."""
@@ -114,7 +115,7 @@ class Text(Kind):
 
     def encode(self, sample: Sample) -> list[Row]:
         """The rows that are full with this document, or its own rows."""
-        ids = tokens.encode(self._tokenizer, self._clean(sample))
+        ids = self._ids(sample)
         step = self.length - 2
         if not ids:
             raise BadSample("empty", "no token is left of it")
@@ -131,12 +132,28 @@ class Text(Kind):
         ]
 
     def near(self, values: NDArray[Any]) -> tuple[list[int], bytes]:
-        """MinHash keys of a document; packed rows have none, since equal documents begin anywhere in them."""
-        return [] if self.pack else text.near_keys(values[1:-1]), b""
+        """MinHash keys of a document in a row of its own."""
+        return text.near_keys(values[1:-1]), b""
+
+    @property
+    def by_sample(self) -> bool:
+        """Documents that are packed are compared before that, since equal ones begin anywhere in a row."""
+        return self.pack
+
+    def signed(self, sample: Sample) -> tuple[bytes, list[int]]:
+        """The tokens of a document, and its MinHash keys."""
+        ids = np.array(self._ids(sample), self.dtype)
+        return ids.tobytes(), text.near_keys(ids)
 
     def finish(self) -> list[Row]:
         """What is left of the last documents, as a shorter row."""
         return [self._row(*packed) for packed in self._packer.rest()]
+
+    def _ids(self, sample: Sample) -> list[int]:
+        """The tokens of a document; those of the last one are kept, since they are asked for twice."""
+        if self._last is None or self._last[0] is not sample:
+            self._last = sample, tokens.encode(self._tokenizer, self._clean(sample))
+        return self._last[1]
 
     def _clean(self, sample: Sample) -> str:
         if isinstance(sample.data, BadSample):

@@ -1,11 +1,12 @@
 """Readers of raw data: one module a format, found by what the files look like."""
 
 import sys
-from pathlib import Path
 from typing import Any
 
 from ... import discovery, signature
 from ...errors import UserError
+from .. import location
+from ..location import Location
 from .source import File, Fragment, Sample, Source, list_files
 
 __all__ = ["Fragment", "Sample", "Source", "find", "open_source", "reader_of", "reader_settings"]
@@ -16,7 +17,7 @@ def find(name: str) -> type[Source]:
     return discovery.find(sys.modules[__name__], name, Source, without=("source",))
 
 
-def open_source(path: str | Path, kind: str | None = None, **settings: Any) -> Source:
+def open_source(path: str | Location, kind: str | None = None, **settings: Any) -> Source:
     """The source at a path.
 
     Args:
@@ -32,15 +33,15 @@ def open_source(path: str | Path, kind: str | None = None, **settings: Any) -> S
         raise UserError(f"{path} is read as {reader.supports}, which has no {' or '.join(sorted(unknown))}")
     if kind is not None and "kind" in reader_settings(reader):
         given["kind"] = kind
-    return reader(Path(path).resolve(), files, **given)
+    return reader(location.at(path), files, **given)
 
 
-def reader_of(path: str | Path, kind: str | None = None) -> tuple[type[Source], list[File]]:
+def reader_of(path: str | Location, kind: str | None = None) -> tuple[type[Source], list[File]]:
     """The one reader that knows what is at a path, and the files there; errors as of `open_source`."""
-    path = Path(path)
+    path = location.at(path)
     if not path.exists():
         raise UserError(f"no source at {path}: there is no such file or folder")
-    files = list_files(path.resolve())
+    files = list_files(path)
     readers = [find(name) for name in discovery.names(sys.modules[__name__], without=("source",))]
     fitting = [reader for reader in readers if reader.accepts(files, kind)]
     if not files:

@@ -1,9 +1,9 @@
 """A folder of sound files; sub-folders are classes, `train/` and `test/` at the top are splits."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from .. import files as layout
+from ..location import Location
 from .source import File, Fragment, Sample, Source
 
 SUFFIXES = frozenset((".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3"))
@@ -21,7 +21,7 @@ class Audio(Source):
     supports = "a folder of WAV, FLAC, Ogg or MP3 files"
     kind = "audio"
 
-    def __init__(self, path: Path, files: list[File]):
+    def __init__(self, path: Location, files: list[File]):
         super().__init__(path, files)
         self._tree = layout.Tree(self.root, [file for file in files if layout.visible(file, SUFFIXES)], "sounds")
         self.classes = self._tree.classes

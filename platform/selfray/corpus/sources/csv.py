@@ -1,16 +1,16 @@
 """A CSV file of pixel values: one greyscale square image a line, and its label."""
 
-import gzip
 from collections.abc import Iterator
 from itertools import islice
 from math import isqrt
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from ...errors import UserError
+from .. import location
 from ..bad import BadSample
+from ..location import Location
 from .source import File, Fragment, Sample, Source, pieces
 
 _LABELS = ("label", "class", "target", "y")
@@ -24,7 +24,7 @@ class Csv(Source):
 
     supports = "one CSV file of pixel values with a label column (.csv, .csv.gz)"
 
-    def __init__(self, path: Path, files: list[File], classes: tuple[str, ...] = ()):
+    def __init__(self, path: Location, files: list[File], classes: tuple[str, ...] = ()):
         super().__init__(path, files)
         self._file = next(file for file in files if file.suffix in (".csv", ".csv.gz"))
         with _open(self.root / self._file.path) as lines:
@@ -68,7 +68,7 @@ class Csv(Source):
     def read(fragment: Fragment) -> Iterator[Sample]:
         where, side = fragment.where, fragment.where["side"]
         skip = fragment.first + where["header"]
-        with _open(Path(fragment.root, where["file"][0])) as lines:
+        with _open(location.under(fragment.root, where["file"][0])) as lines:
             for id, line in enumerate(islice(lines, skip, skip + fragment.rows), fragment.first):
                 label = _label(line, where["column"], side * side + 1)
                 if where["classes"] and label is not None:
@@ -76,8 +76,8 @@ class Csv(Source):
                 yield Sample(id, f"{where['file'][0]}#{id}", _pixels(line, where["column"], side), label)
 
 
-def _open(path: Path) -> gzip.GzipFile | BinaryIO:
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+def _open(path: Location) -> BinaryIO:
+    return location.unzipped(path) if path.suffix == ".gz" else path.open("rb")
 
 
 def _is_integer(field: bytes) -> bool:

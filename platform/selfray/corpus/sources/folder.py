@@ -1,9 +1,9 @@
 """A folder of image files; sub-folders are classes, `train/` and `test/` at the top are splits."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from .. import files as layout
+from ..location import Location
 from .source import File, Fragment, Sample, Source
 
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff"))
@@ -19,7 +19,7 @@ class Folder(Source):
 
     supports = "a folder of PNG, JPEG, BMP, GIF, WebP or TIFF images"
 
-    def __init__(self, path: Path, files: list[File]):
+    def __init__(self, path: Location, files: list[File]):
         super().__init__(path, files)
         self._tree = layout.Tree(self.root, [file for file in files if layout.visible(file, SUFFIXES)], "images")
         self.classes = self._tree.classes

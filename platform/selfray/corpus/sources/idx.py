@@ -1,16 +1,16 @@
 """The IDX files of MNIST and its relatives, gzipped or not: `NAME-images-idx3-ubyte`, `NAME-labels-idx1-ubyte`."""
 
-import gzip
 import struct
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from ...errors import UserError
+from .. import location
 from ..bad import BadSample
+from ..location import Location
 from .source import File, Fragment, Sample, Source, pieces
 
 _IMAGES, _LABELS = "-images-idx3-ubyte", "-labels-idx1-ubyte"
@@ -21,7 +21,7 @@ class Idx(Source):
 
     supports = "a folder of IDX files (*-images-idx3-ubyte, *-labels-idx1-ubyte)"
 
-    def __init__(self, path: Path, files: list[File], classes: tuple[str, ...] = ()):
+    def __init__(self, path: Location, files: list[File], classes: tuple[str, ...] = ()):
         super().__init__(path, files)
         self._images = sorted((f for f in files if _IMAGES in f.path), key=lambda f: ("train" not in f.path, f.path))
         by_path = {file.path: file for file in files}
@@ -62,9 +62,9 @@ class Idx(Source):
     def read(fragment: Fragment) -> Iterator[Sample]:
         where, path = fragment.where, fragment.where["images"][0]
         height, width = where["shape"]
-        labels = _labels(Path(fragment.root, where["labels"][0]))[where["start"] :]
+        labels = _labels(location.under(fragment.root, where["labels"][0]))[where["start"] :]
         bad = BadSample("truncated", "the file ends before this image")
-        with _open(Path(fragment.root, path)) as file:
+        with _open(location.under(fragment.root, path)) as file:
             try:
                 file.seek(16 + where["start"] * height * width)
             except (OSError, EOFError, zlib.error) as error:
@@ -81,11 +81,11 @@ class Idx(Source):
                 yield Sample(fragment.first + row, source, image, where["classes"][labels[row]])
 
 
-def _open(path: Path) -> gzip.GzipFile | BinaryIO:
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+def _open(path: Location) -> BinaryIO:
+    return location.unzipped(path) if path.suffix == ".gz" else path.open("rb")
 
 
-def _header(file: gzip.GzipFile | BinaryIO, dimensions: int, name: str) -> tuple[int, ...]:
+def _header(file: BinaryIO, dimensions: int, name: str) -> tuple[int, ...]:
     try:
         magic, *sizes = struct.unpack(f">{dimensions + 1}I", file.read(4 * (dimensions + 1)))
     except (struct.error, OSError, EOFError, zlib.error):
@@ -95,7 +95,7 @@ def _header(file: gzip.GzipFile | BinaryIO, dimensions: int, name: str) -> tuple
     return tuple(sizes)
 
 
-def _labels(path: Path) -> np.ndarray:
+def _labels(path: Location) -> np.ndarray:
     with _open(path) as file:
         (count,) = _header(file, 1, path.name)
         try:

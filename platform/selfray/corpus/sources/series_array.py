@@ -2,15 +2,15 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...errors import UserError
-from .. import arrays, columns
+from .. import arrays, columns, location
 from ..arrays import Array
 from ..bad import BadSample
+from ..location import Location
 from .source import File, Fragment, Sample, Source, pieces, printable, splits_of
 
 SUFFIXES = frozenset((".npy", ".npz"))
@@ -40,7 +40,7 @@ class SeriesArray(Source):
     supports = "numpy arrays of time series (.npy, .npz)"
     kind = "series"
 
-    def __init__(self, path: Path, files: list[File]):
+    def __init__(self, path: Location, files: list[File]):
         super().__init__(path, files)
         self._files = [file for file in files if _is_array(file)]
         listed = [(file, array) for file in self._files for array in arrays.found(self.root / file.path)]
@@ -93,10 +93,10 @@ class SeriesArray(Source):
         for piece in fragment.where["pieces"]:
             path, array = piece["file"][0], Array(*piece["array"])
             if piece["single"]:
-                yield Sample(id, f"{path}#{array.name}", _single(Path(fragment.root, path), array), None)
+                yield Sample(id, f"{path}#{array.name}", _single(location.under(fragment.root, path), array), None)
                 id += 1
                 continue
-            found = arrays.rows(Path(fragment.root, path), array, piece["start"], piece["count"])
+            found = arrays.rows(location.under(fragment.root, path), array, piece["start"], piece["count"])
             for number, data in enumerate(found):
                 label = piece["labels"][number] or None if piece["labels"] else None
                 yield Sample(id, f"{path}#{array.name}[{piece['start'] + number}]", data, label)
@@ -104,7 +104,7 @@ class SeriesArray(Source):
 
 
 def _is_array(file: File) -> bool:
-    return file.suffix in SUFFIXES and not any(part.startswith(".") for part in file.path.split("/"))
+    return file.suffix in SUFFIXES and not file.hidden
 
 
 def _named(name: str) -> tuple[str, str]:
@@ -118,7 +118,7 @@ def _place(file: File, array: Array) -> str:
     return file.path if array.member else file.path.rpartition("/")[0]
 
 
-def _part(root: Path, file: File, array: Array, word: str, named: bool, labels: tuple[File, Array] | None) -> _Part:
+def _part(root: Location, file: File, array: Array, word: str, named: bool, labels: tuple[File, Array] | None) -> _Part:
     axes = len(array.shape)
     single = axes == 1 or (bool(array.member) and not named and not word and axes == 2)
     if not 1 <= axes <= 3 or np.dtype(array.dtype).kind not in "fiub":
@@ -177,7 +177,7 @@ def _plain(part: _Part, start: int, size: int) -> dict[str, Any]:
     }
 
 
-def _single(path: Path, array: Array) -> np.ndarray | BadSample:
+def _single(path: Location, array: Array) -> np.ndarray | BadSample:
     """All of an array as one series."""
     alone = array._replace(shape=[1, *array.shape])
     return next(iter(arrays.rows(path, alone, 0, 1)))

@@ -2,17 +2,17 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
 from ...errors import UserError
-from .. import columns, tables
+from .. import columns, location, tables
 from ..bad import BadSample
+from ..location import Location
 from .series_ucr import is_archive
-from .source import File, Fragment, Sample, Source, file_splits, pieces, printable
+from .source import File, Fragment, Sample, Source, by_split, completed, file_splits, pieces, printable
 
 _TABLES = (".csv", ".csv.gz", ".tsv", ".parquet", ".pq")
 _SERIES = ("series", "series_id", "unique_id", "item_id")
@@ -46,7 +46,7 @@ class SeriesTable(Source):
 
     def __init__(
         self,
-        path: Path,
+        path: Location,
         files: list[File],
         data_column: str | None = None,
         label_column: str | None = None,
@@ -78,11 +78,10 @@ class SeriesTable(Source):
             if time_column is not None:
                 raise UserError(f"{path}: times in column {time!r} are neither numbers nor ISO dates; leave it out")
             self._columns["time"] = None
-        self._label_asked = label_column is not None
         self._index: dict[File, dict[str, tuple[int, int, int]]] = {}
         self._rows: dict[File, int] = {}
         labels = [self._indexed(file) for file in self._parts]
-        found = columns.classes(set().union(*labels), label or "", self._label_asked, path)
+        found = columns.classes(set().union(*labels), label or "", label_column is not None, path)
         if found is None:
             self._columns["label"] = None
         self.classes = found or ()
@@ -97,28 +96,18 @@ class SeriesTable(Source):
 
     def fragments(self, rows: int) -> list[Fragment]:
         made, first = [], 0
-        for split in ("train", "val", "test"):
-            for file in self._parts:
-                if self._splits.get(file.path, "train") != split:
-                    continue
-                common = {"file": [*file], "columns": self._columns, "headless": self._table.headless}
-                cut = self._long_pieces(file, rows) if self._long else self._wide_pieces(file, rows)
-                for count, where in cut:
-                    made.append(Fragment(self.name, str(self.root), split, first, count, {**common, **where}))
-                    first += count
+        for split, file in by_split(self._parts, self._splits):
+            common = {"file": [*file], "columns": self._columns, "headless": self._table.headless}
+            for count, where in self._long_pieces(file, rows) if self._long else self._wide_pieces(file, rows):
+                made.append(Fragment(self.name, str(self.root), split, first, count, {**common, **where}))
+                first += count
         return made
 
     @staticmethod
     def read(fragment: Fragment) -> Iterator[Sample]:
-        done = 0
-        try:
-            for sample in _long(fragment) if "series" in fragment.where else _wide(fragment):
-                yield sample
-                done += 1
-        except (pa.ArrowException, OSError, EOFError) as error:
-            bad = BadSample("unreadable", f"{type(error).__name__}: {error}"[:300])
-            for number in range(done, fragment.rows):
-                yield Sample(fragment.first + number, f"{fragment.where['file'][0]}#{number}", bad)
+        path = fragment.where["file"][0]
+        samples = _long(fragment) if "series" in fragment.where else _wide(fragment)
+        return completed(fragment, samples, lambda number: f"{path}#{number}", (pa.ArrowException, OSError, EOFError))
 
     def _one(self, given: str | None, key: str, names: tuple[str, ...]) -> str | None:
         every = self._table.names
@@ -186,8 +175,7 @@ class SeriesTable(Source):
 
 
 def _is_table(file: File) -> bool:
-    hidden = any(part.startswith(".") for part in file.path.split("/"))
-    return file.suffix in _TABLES and not hidden and not is_archive(file, None)
+    return file.suffix in _TABLES and not file.hidden and not is_archive(file, None)
 
 
 def _span(index: dict[str, tuple[int, int, int]], names: list[str], wide: int) -> dict[str, Any]:
@@ -213,7 +201,7 @@ def _long(fragment: Fragment) -> Iterator[Sample]:
     held: dict[str, list[Any]] = {name: [] for name in where["series"] if name not in where["too_long"]}
     wanted = list(dict.fromkeys(name for key in ("group", "time", "label") if (name := named[key])))
     wanted += [name for name in named["data"] if name not in wanted]
-    for _, batch in tables.batches(Path(fragment.root, path), wanted, start, stop, where["headless"]):
+    for _, batch in tables.batches(location.under(fragment.root, path), wanted, start, stop, where["headless"]):
         values, wrong = _matrix(batch, named["data"])
         groups = [(path, np.arange(len(batch)))] if single else _grouped(batch.column(named["group"]))
         for name, places in groups:
@@ -260,7 +248,7 @@ def _wide(fragment: Fragment) -> Iterator[Sample]:
     where, named = fragment.where, fragment.where["columns"]
     (path, *_), (start, stop), id = where["file"], where["span"], fragment.first
     wanted = list(dict.fromkeys([*(name for key in ("group", "label") if (name := named[key])), *named["data"]]))
-    for at, batch in tables.batches(Path(fragment.root, path), wanted, start, stop, where["headless"]):
+    for at, batch in tables.batches(location.under(fragment.root, path), wanted, start, stop, where["headless"]):
         nested = pa.types.is_nested(batch.schema.field(named["data"][0]).type)
         values, wrong = _matrix(batch, named["data"]) if not nested else (None, None)
         labels = batch.column(named["label"]).to_pylist() if named["label"] else [None] * len(batch)

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from ...errors import UserError
-from .. import offsets
+from .. import location, offsets
 from ..bad import BadSample
-from .source import File, Fragment, Sample, Source, printable
+from ..location import Location
+from .source import File, Fragment, Sample, Source, completed, printable
 
 _PART = re.compile(r"(?P<name>.*)_(?P<split>train|test)", re.IGNORECASE)
 _MISSING = ("?", "nan", "")
@@ -30,7 +31,7 @@ class SeriesUcr(Source):
     supports = "UCR/UEA time series (NAME_TRAIN.ts or .tsv, NAME_TEST.ts or .tsv)"
     kind = "series"
 
-    def __init__(self, path: Path, files: list[File]):
+    def __init__(self, path: Location, files: list[File]):
         super().__init__(path, files)
         parts = [file for file in files if is_archive(file, "series")]
         suffix = ".ts" if any(file.suffix == ".ts" for file in parts) else ".tsv"  # an archive may hold both
@@ -67,16 +68,15 @@ class SeriesUcr(Source):
 
     @staticmethod
     def read(fragment: Fragment) -> Iterator[Sample]:
-        where, path, done = fragment.where, fragment.where["file"][0], 0
-        try:
-            for _, line in islice(_data_lines(Path(fragment.root, path), where["offset"]), fragment.rows):
+        where, path = fragment.where, fragment.where["file"][0]
+
+        def found() -> Iterator[Sample]:
+            lines = _data_lines(location.under(fragment.root, path), where["offset"])
+            for number, (_, line) in enumerate(islice(lines, fragment.rows)):
                 data, label, meta = _parsed(line, where["header"])
-                yield Sample(fragment.first + done, f"{path}#{where['row'] + done}", data, label, None, meta)
-                done += 1
-        except OSError as error:
-            bad = BadSample("unreadable", f"{type(error).__name__}: {error.strerror}")
-            for number in range(done, fragment.rows):
-                yield Sample(fragment.first + number, f"{path}#{where['row'] + number}", bad)
+                yield Sample(fragment.first + number, f"{path}#{where['row'] + number}", data, label, None, meta)
+
+        return completed(fragment, found(), lambda number: f"{path}#{where['row'] + number}", (OSError,))
 
     def _classes(self) -> tuple[str, ...]:
         """The header's classes, else the labels that are there."""
@@ -96,9 +96,8 @@ class SeriesUcr(Source):
 
 def is_archive(file: File, kind: str | None) -> bool:
     """Whether a file is of an archive; `.ts` is a programming language's too, and `.tsv` any table's."""
-    hidden = any(part.startswith(".") for part in file.path.split("/"))
     named = _PART.fullmatch(Path(file.path).stem) is not None
-    return not hidden and file.suffix in (".ts", ".tsv") and (named or (kind == "series" and file.suffix == ".ts"))
+    return not file.hidden and file.suffix in (".ts", ".tsv") and (named or (kind == "series" and file.suffix == ".ts"))
 
 
 def _name(file: File) -> str:
@@ -112,7 +111,7 @@ def _split(file: File) -> str:
     return part["split"].lower() if part else "train"
 
 
-def _header(path: Path) -> dict[str, Any]:
+def _header(path: Location) -> dict[str, Any]:
     """Plain values: `offset` of the data, `separator` of values, whether lines have a `label`, its `classes`."""
     if path.suffix.lower() == ".tsv":
         return {"offset": 0, "separator": "\t", "label": True, "target": False, "classes": []}
@@ -130,7 +129,7 @@ def _header(path: Path) -> dict[str, Any]:
     raise UserError(f"{path} is not a .ts file of the UCR/UEA archive: its header has no @data")
 
 
-def _understood(said: dict[str, str], offset: int, path: Path) -> dict[str, Any]:
+def _understood(said: dict[str, str], offset: int, path: Location) -> dict[str, Any]:
     if said.get("timestamps", "false").lower() == "true":
         raise UserError(f"{path} has time stamps beside its values (@timeStamps true), which are not read; remove them")
     labels = said.get("classlabel", "false").split()
@@ -140,14 +139,14 @@ def _understood(said: dict[str, str], offset: int, path: Path) -> dict[str, Any]
     return {"offset": offset, "separator": ",", "label": has_label, "target": target, "classes": classes}
 
 
-def _data_lines(path: Path, offset: int) -> Iterator[tuple[int, bytes | None]]:
+def _data_lines(path: Location, offset: int) -> Iterator[tuple[int, bytes | None]]:
     """The lines that are series."""
     for at, line in offsets.numbered(path, offset):
         if line is None or (line.strip() and not line.startswith((b"#", b"%"))):
             yield at, line
 
 
-def _starts(path: Path, offset: int) -> list[int]:
+def _starts(path: Location, offset: int) -> list[int]:
     return [at for at, _ in _data_lines(path, offset)]
 
 

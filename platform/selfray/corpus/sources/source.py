@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -12,6 +12,7 @@ import numpy as np
 
 from ...errors import UserError
 from ..bad import BadSample
+from ..location import Address, Location
 
 _SPLITS = {
     "train": "train",
@@ -38,6 +39,11 @@ class File(NamedTuple):
         name = self.path.rpartition("/")[2].lower()
         stem = name.removesuffix(".gz")
         return os.path.splitext(stem)[1] + name[len(stem) :]
+
+    @property
+    def hidden(self) -> bool:
+        """Whether its name or that of a folder above it begins with a dot."""
+        return any(part.startswith(".") for part in self.path.split("/"))
 
 
 @dataclass(frozen=True)
@@ -90,9 +96,9 @@ class Source:
     kind: str = "image"
     """The data type of its samples: a module of `kinds/`."""
 
-    def __init__(self, path: Path, files: list[File]):
+    def __init__(self, path: Location, files: list[File]):
         self.path, self.files = path, files
-        self.root = path.parent if path.is_file() else path  # what the files' paths are relative to
+        self.root: Location = path.parent if path.is_file() else path  # what the files' paths are relative to
         self.classes: tuple[str, ...] = ()  # in the order of their numbers
 
     @property
@@ -129,8 +135,10 @@ class Source:
         return Counter(file.suffix or "no extension" for file in self.files if file.path not in used)
 
 
-def list_files(path: Path) -> list[File]:
+def list_files(path: Location) -> list[File]:
     """The file, or every file in the folder sorted by path; links are followed, loops are not."""
+    if isinstance(path, Address):
+        return [File(path.name, *path.facts())] if path.is_file() else sorted(File(*found) for found in path.walk())
     if path.is_file():
         return [_file(path.parent, path)]
     found: list[File] = []
@@ -163,7 +171,7 @@ def splits_of(names: set[str]) -> dict[str, str]:
     return found
 
 
-def file_splits(root: Path, files: list[File]) -> dict[str, str]:
+def file_splits(root: Location, files: list[File]) -> dict[str, str]:
     """Path -> split where files or folders are called train, test or validation; empty unless there are two splits.
 
     Raises:
@@ -190,6 +198,36 @@ def split_word(name: str) -> str | None:
     """The word for a split that the name of a file or folder starts with."""
     found = _FILE_SPLIT.match(name)
     return found[1] if found else None
+
+
+def by_split(files: list[File], splits: dict[str, str]) -> Iterator[tuple[str, File]]:
+    """(split, file) in the order of splits, those of the train split first; a file without one belongs to it."""
+    for split in ("train", "val", "test"):
+        for file in files:
+            if splits.get(file.path, "train") == split:
+                yield split, file
+
+
+def completed(
+    fragment: Fragment,
+    samples: Iterable[Sample],
+    address: Callable[[int], str],
+    errors: tuple[type[Exception], ...],
+) -> Iterator[Sample]:
+    """The samples of a fragment, and an `unreadable` one for each that is missing after an error of these types.
+
+    Args:
+        address: what the sample of a number in the fragment is called.
+    """
+    done = 0
+    try:
+        for sample in samples:
+            yield sample
+            done += 1
+    except errors as error:
+        bad = BadSample("unreadable", f"{type(error).__name__}: {error}"[:300])
+        for number in range(done, fragment.rows):
+            yield Sample(fragment.first + number, address(number), bad)
 
 
 def pieces(total: int, rows: int) -> Iterator[tuple[int, int]]:

@@ -4,15 +4,15 @@ import json
 import zlib
 from collections.abc import Iterator
 from itertools import groupby
-from pathlib import Path
 from typing import IO, Any
 
 from ...errors import UserError
-from .. import columns, tars
+from .. import columns, location, tars
 from ..bad import BadSample
+from ..location import Location
 from ..tars import Member
 from . import audio, folder
-from .source import File, Fragment, Sample, Source, file_splits, pieces, printable
+from .source import File, Fragment, Sample, Source, by_split, file_splits, pieces, printable
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
 KINDS = {"image": folder.SUFFIXES, "audio": audio.SUFFIXES}
@@ -35,7 +35,7 @@ class Tar(Source):
 
     supports = "WebDataset tars of images or sounds (.tar, .tar.gz)"
 
-    def __init__(self, path: Path, files: list[File], kind: str | None = None):
+    def __init__(self, path: Location, files: list[File], kind: str | None = None):
         super().__init__(path, files)
         self._tars = [file for file in files if _is_tar(file)]
         found: dict[str, dict[File, list[dict[str, Any]]]] = {}
@@ -73,23 +73,20 @@ class Tar(Source):
 
     def fragments(self, rows: int) -> list[Fragment]:
         made, first = [], 0
-        for split in ("train", "val", "test"):
-            for file in self._tars:
-                if self._splits.get(file.path, "train") != split:
-                    continue
-                samples = self._samples[file]
-                packed = file.suffix != ".tar"  # only a whole pass unpacks it
-                for start, count in pieces(len(samples), len(samples) if packed else min(rows, FILES[self.kind])):
-                    where = {"file": [*file], "kind": self.kind, "samples": samples[start : start + count]}
-                    made.append(Fragment(self.name, str(self.root), split, first + start, count, where))
-                first += len(samples)
+        for split, file in by_split(self._tars, self._splits):
+            samples = self._samples[file]
+            packed = file.suffix != ".tar"  # only a whole pass unpacks it
+            for start, count in pieces(len(samples), len(samples) if packed else min(rows, FILES[self.kind])):
+                where = {"file": [*file], "kind": self.kind, "samples": samples[start : start + count]}
+                made.append(Fragment(self.name, str(self.root), split, first + start, count, where))
+            first += len(samples)
         return made
 
     @staticmethod
     def read(fragment: Fragment) -> Iterator[Sample]:
         path, kind = fragment.where["file"][0], fragment.where["kind"]
         try:
-            file = tars.opened(Path(fragment.root, path))
+            file = tars.opened(location.under(fragment.root, path))
         except OSError as error:
             bad = BadSample("unreadable", f"{type(error).__name__}: {error.strerror}")
             for id, sample in enumerate(fragment.where["samples"], fragment.first):
@@ -102,10 +99,10 @@ class Tar(Source):
 
 
 def _is_tar(file: File) -> bool:
-    return file.path.lower().endswith(SUFFIXES) and not any(part.startswith(".") for part in file.path.split("/"))
+    return file.path.lower().endswith(SUFFIXES) and not file.hidden
 
 
-def _samples(path: Path) -> Iterator[dict[str, Any]]:
+def _samples(path: Location) -> Iterator[dict[str, Any]]:
     """Plain values of each sample of a tar: `key`, `members` [suffix, offset, size], `label`, `group`, `bad`, `kinds`.
 
     Members of one key that are apart are two samples. `bad` is the reason and detail of what cannot be read; `kinds`

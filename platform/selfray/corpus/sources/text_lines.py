@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 from typing import Literal
 
 from ...errors import UserError
-from .. import lines
+from .. import lines, location
 from ..bad import BadSample
+from ..location import Location
 from .source import File, Fragment, Sample, Source, file_splits, pieces, printable, split_word
 
 _TEXTS = (".txt", ".txt.gz")
@@ -32,7 +32,7 @@ class TextLines(Source):
     supports = "text files (.txt, .txt.gz)"
     kind = "text"
 
-    def __init__(self, path: Path, files: list[File], documents: Documents | None = None):
+    def __init__(self, path: Location, files: list[File], documents: Documents | None = None):
         super().__init__(path, files)
         self._texts = [file for file in files if _is_text(file)]
         self._documents = documents or self._looks_like()
@@ -46,7 +46,7 @@ class TextLines(Source):
     def accepts(files: list[File], kind: str | None) -> bool:
         if kind not in (None, "text") or not any(_is_text(file) for file in files):
             return False
-        shown = [file for file in files if not _hidden(file)]
+        shown = [file for file in files if not file.hidden]
         return all(file.suffix in _BESIDE for file in shown)
 
     def used(self) -> set[str]:
@@ -75,10 +75,10 @@ class TextLines(Source):
         where = fragment.where
         if "files" in where:
             for id, (path, _, _, label) in enumerate(where["files"], fragment.first):
-                yield Sample(id, path, _whole(Path(fragment.root, path)), label)
+                yield Sample(id, path, _whole(location.under(fragment.root, path)), label)
             return
         path = where["file"][0]
-        found = lines.units(Path(fragment.root, path), where["documents"], where["offset"])
+        found = lines.units(location.under(fragment.root, path), where["documents"], where["offset"])
         for id, (offset, document) in enumerate(islice(found, fragment.rows), fragment.first):
             yield Sample(id, f"{path}@{offset}", document)
 
@@ -101,15 +101,11 @@ class TextLines(Source):
         return printable(parts[0]) if parts else None
 
 
-def _hidden(file: File) -> bool:
-    return any(part.startswith(".") for part in file.path.split("/"))
-
-
 def _is_text(file: File) -> bool:
-    return file.suffix in _TEXTS and not _hidden(file)
+    return file.suffix in _TEXTS and not file.hidden
 
 
-def _whole(path: Path) -> bytes | BadSample:
+def _whole(path: Location) -> bytes | BadSample:
     try:
         with lines.opened(path) as file:
             data = file.read(lines.LARGEST + 1)

@@ -1,16 +1,14 @@
 """Text in a column of Parquet files, as Hugging Face and many lakes store it."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ...errors import UserError
-from .. import columns, lines
+from .. import columns, lakes, lines
 from ..bad import BadSample
-from .parquet import _class_names, _columns, _cut, _footer, _is_parquet, _label_name
+from ..location import Location
 from .source import File, Fragment, Sample, Source, file_splits, printable
 
 BATCH = 64  # rows that are decoded at once
@@ -33,15 +31,15 @@ class TextParquet(Source):
 
     def __init__(
         self,
-        path: Path,
+        path: Location,
         files: list[File],
         data_column: str | None = None,
         label_column: str | None = None,
         group_column: str | None = None,
     ):
         super().__init__(path, files)
-        self._parts = [file for file in files if _is_parquet(file)]
-        schema = _footer(self.root, self._parts[0]).schema_arrow
+        self._parts = [file for file in files if lakes.is_parquet(file)]
+        schema = lakes.schema_of(self.root, self._parts[0])
         texts = [field.name for field in schema if _is_text(field.type)]
         others = [field.name for field in schema if not _is_text(field.type)]
         first = self.root / self._parts[0].path
@@ -56,103 +54,56 @@ class TextParquet(Source):
                     )
                 self._columns = self._columns.without(key)
         needed = [name for name in self._columns if name]
-        for file in self._parts:
-            other = _footer(self.root, file).schema_arrow
-            if any(name not in other.names or other.field(name).type != schema.field(name).type for name in needed):
-                raise UserError(
-                    f"{self.root / file.path} has other columns ({_columns(other)}) than {self._parts[0].path} "
-                    f"({_columns(schema)}); prepare them apart"
-                )
+        lakes.check_alike(self.root, self._parts, needed)
         # Small ones alone: a column of embeddings would be read in vain
         self._kept = [f.name for f in schema if f.name not in needed and (_is_plain(f.type) or _is_text(f.type))]
         self._splits = file_splits(self.root, self._parts)
-        self._names = _class_names(schema).get(self._columns.label) if self._columns.label else None
+        self._names = lakes.class_names(schema).get(self._columns.label) if self._columns.label else None
         self.classes = self._names or ()
-        if self._columns.label is not None and not self.classes:
-            found = columns.classes(self._labels(), self._columns.label, label_column is not None, self.root)
-            self._columns = self._columns if found is not None else self._columns.without("label")
-            self.classes = found or ()
+        if not self.classes:
+            named = label_column is not None
+            self._columns, self.classes = columns.with_classes(self._columns, self._labels, named, self.root)
 
     @staticmethod
     def accepts(files: list[File], kind: str | None) -> bool:
         from .text_table import TextTable
 
-        return kind == "text" and any(_is_parquet(file) for file in files) and not TextTable.accepts(files, kind)
+        return kind == "text" and any(map(lakes.is_parquet, files)) and not TextTable.accepts(files, kind)
 
     def used(self) -> set[str]:
         return {file.path for file in self._parts}
 
     def fragments(self, rows: int) -> list[Fragment]:
-        made, first = [], 0
-        for split in ("train", "val", "test"):
-            for file in self._parts:
-                if self._splits.get(file.path, "train") != split:
-                    continue
-                footer = _footer(self.root, file).metadata
-                sizes = [footer.row_group(index).num_rows for index in range(footer.num_row_groups)]
-                before = 0  # rows of this file that earlier fragments read
-                for groups, skip, count in _cut(sizes, rows):
-                    where = {"file": [*file], "groups": groups, "skip": skip, "row": before}
-                    where |= {"columns": [*self._columns], "kept": self._kept}
-                    where["names"] = list(self._names) if self._names else None
-                    made.append(Fragment(self.name, str(self.root), split, first, count, where))
-                    first, before = first + count, before + count
-        return made
+        where = {"columns": [*self._columns], "kept": self._kept, "names": list(self._names) if self._names else None}
+        return lakes.fragments(self.name, self.root, self._parts, self._splits, rows, where)
 
     @staticmethod
     def read(fragment: Fragment) -> Iterator[Sample]:
-        done = 0
-        try:
-            for sample in _rows(fragment):
-                yield sample
-                done += 1
-        except (pa.ArrowException, OSError) as error:  # a damaged page takes the rest of the fragment with it
-            bad = BadSample("unreadable", f"{type(error).__name__}: {error}"[:300])
-            for number in range(done, fragment.rows):
-                yield Sample(fragment.first + number, _address(fragment, number), bad)
+        used, classes = columns.Columns(*fragment.where["columns"]), fragment.where["names"]
+        names = [*(name for name in used if name), *fragment.where["kept"]]
 
-    def _labels(self) -> Iterator[str | None]:
-        for file in self._parts:
-            try:
-                with pq.ParquetFile(self.root / file.path) as parquet:
-                    for batch in parquet.iter_batches(columns=[self._columns.label]):
-                        yield from (columns.label(value) for value in _values(batch.column(0).unique()))
-            except (pa.ArrowException, OSError) as error:
-                raise UserError(f"the labels of {self.root / file.path} cannot be read: {error}") from None
-
-
-def _rows(fragment: Fragment) -> Iterator[Sample]:
-    where, number = fragment.where, -fragment.where["skip"]
-    used = columns.Columns(*where["columns"])
-    names = [*(name for name in used if name), *where["kept"]]
-    with pq.ParquetFile(Path(fragment.root, where["file"][0]), pre_buffer=False) as parquet:
-        for batch in parquet.iter_batches(BATCH, row_groups=where["groups"], columns=names, use_threads=False):
-            skip = min(max(-number, 0), len(batch))
-            number += skip
-            wanted = batch.slice(skip, fragment.rows - number)
-            texts = _bytes(wanted.column(used.data))
-            others = {name: _values(wanted.column(name)) for name in names if name != used.data}
-            for at, text in enumerate(texts):
+        def made(batch: pa.RecordBatch, first: int) -> Iterator[Sample]:
+            others = {name: _values(batch.column(name)) for name in names if name != used.data}
+            for at, text in enumerate(_bytes(batch.column(used.data))):
                 row = {name: values[at] for name, values in others.items()}
                 yield Sample(
-                    fragment.first + number,
-                    _address(fragment, number),
+                    fragment.first + first + at,
+                    lakes.address(fragment, first + at),
                     text,
-                    _label(row[used.label], where["names"]) if used.label else None,
+                    _label(row[used.label], classes) if used.label else None,
                     columns.group(row[used.group]) if used.group else None,
                     columns.meta(row, used),
                 )
-                number += 1
-            if number == fragment.rows:
-                return
+
+        return lakes.read(fragment, names, BATCH, made)
+
+    def _labels(self, column: str) -> Iterator[str | None]:
+        for values in lakes.distinct(self.root, self._parts, column):
+            yield from (columns.label(value) for value in _values(values))
 
 
 def _label(value: Any, names: list[str] | None) -> str | None:
-    return _label_name(value, names) if names else columns.label(value)
-
-
-def _address(fragment: Fragment, number: int) -> str:
-    return f"{fragment.where['file'][0]}#{fragment.where['row'] + number}"
+    return lakes.class_name(value, names) if names else columns.label(value)
 
 
 def _bytes(column: pa.Array) -> list[bytes | BadSample]:

@@ -4,13 +4,13 @@ import csv
 import json
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
-from .. import columns, lines
+from .. import columns, lines, location
 from ..bad import BadSample
-from .source import File, Fragment, Sample, Source, file_splits
+from ..location import Location
+from .source import File, Fragment, Sample, Source, by_split, file_splits
 
 _JSON = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz", ".json.gz")
 _COMMA, _TAB = (".csv", ".csv.gz"), (".tsv", ".tsv.gz")
@@ -38,7 +38,7 @@ class TextTable(Source):
 
     def __init__(
         self,
-        path: Path,
+        path: Location,
         files: list[File],
         data_column: str | None = None,
         label_column: str | None = None,
@@ -61,15 +61,12 @@ class TextTable(Source):
                     "prepare them apart"
                 )
         self._splits = file_splits(self.root, self._tables)
-        label = self._columns.label
-        if label is not None:
-            found = columns.classes(self._labels(label), label, label_column is not None, self.root)
-            self._columns = self._columns if found is not None else self._columns.without("label")
-            self.classes = found or ()
+        asked = label_column is not None
+        self._columns, self.classes = columns.with_classes(self._columns, self._labels, asked, self.root)
 
     @staticmethod
     def accepts(files: list[File], kind: str | None) -> bool:
-        shown = [file for file in files if not any(part.startswith(".") for part in file.path.split("/"))]
+        shown = [file for file in files if not file.hidden]
         if kind == "text":
             return any(_is_table(file) for file in shown)
         json_lines = any(file.suffix in _JSON for file in shown)
@@ -80,24 +77,20 @@ class TextTable(Source):
 
     def fragments(self, rows: int) -> list[Fragment]:
         made, first = [], 0
-        for split in ("train", "val", "test"):
-            for file in self._tables:
-                if self._splits.get(file.path, "train") != split:
-                    continue
-                header = self._headers[file.path]
-                unit = _unit(self._form)
-                for offset, count in lines.cuts(self.root / file.path, unit, rows, skip=1 if header else 0):
-                    where: dict[str, Any] = {"file": [*file], "form": self._form, "header": header, "offset": offset}
-                    where["columns"] = [*self._columns]
-                    made.append(Fragment(self.name, str(self.root), split, first, count, where))
-                    first += count
+        for split, file in by_split(self._tables, self._splits):
+            header = self._headers[file.path]
+            for offset, count in lines.cuts(self.root / file.path, _unit(self._form), rows, skip=1 if header else 0):
+                where: dict[str, Any] = {"file": [*file], "form": self._form, "header": header, "offset": offset}
+                where["columns"] = [*self._columns]
+                made.append(Fragment(self.name, str(self.root), split, first, count, where))
+                first += count
         return made
 
     @staticmethod
     def read(fragment: Fragment) -> Iterator[Sample]:
         where, used = fragment.where, columns.Columns(*fragment.where["columns"])
         path = where["file"][0]
-        found = lines.units(Path(fragment.root, path), _unit(where["form"]), where["offset"])
+        found = lines.units(location.under(fragment.root, path), _unit(where["form"]), where["offset"])
         for id, (offset, unit) in enumerate(islice(found, fragment.rows), fragment.first):
             row, source = _parsed(unit, where["form"], where["header"]), f"{path}@{offset}"
             if isinstance(row, BadSample):
@@ -142,8 +135,7 @@ class TextTable(Source):
 
 
 def _is_table(file: File) -> bool:
-    hidden = any(part.startswith(".") for part in file.path.split("/"))
-    return not hidden and file.suffix in (*_JSON, *_COMMA, *_TAB)
+    return not file.hidden and file.suffix in (*_JSON, *_COMMA, *_TAB)
 
 
 def _form(file: File) -> str:
