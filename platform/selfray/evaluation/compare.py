@@ -16,9 +16,8 @@ from ..probes.probe import Features
 from ..train import health
 from ..views.random import sample_keys
 from ..views.views import Views
-from . import shown
+from . import raw, shown
 from .features import Samples, embed, few, load
-from .raw import FUNCTIONS, NAMES
 
 SHOWN = 2000
 """Test samples kept for the report's map and galleries."""
@@ -51,18 +50,15 @@ def compare(
     def prepare(samples: torch.Tensor) -> torch.Tensor:
         return views.inputs(samples, torch.zeros(len(samples), dtype=torch.long, device=samples.device))
 
-    def raw(samples: NDArray[Any]) -> NDArray[np.float32]:
-        return FUNCTIONS[manifest.kind](samples, manifest.facts)
-
     vectors = {
         "pretrained": (embed(trained, train.data, prepare), embed(trained, test.data, prepare)),
         "untrained": (embed(untrained, train.data, prepare), embed(untrained, test.data, prepare)),
-        "raw": (raw(train.data), raw(test.data)),
+        "raw": raw.vectors(manifest.kind, train.data, test.data, manifest.facts),
     }
     labelled = bool((train.labels >= 0).all() and (test.labels >= 0).all()) and len(np.unique(train.labels)) > 1
     asked = probes.items() if labelled else ()
     fit = np.arange(len(train.ids)) if labels is None else few(train.labels, labels, seed)
-    rows = [_probe(name, settings, vectors, train, test, fit, NAMES[manifest.kind]) for name, settings in asked]
+    rows = [_probe(name, settings, vectors, train, test, fit, raw.NAMES[manifest.kind]) for name, settings in asked]
     results = {
         "samples": {"train": len(train.ids), "test": len(test.ids), "labels": len(fit)},
         "probes": rows,

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 PIXELS = 32  # a side: images are compared at this size at most
+TOPICS = 256
 STEPS = 256  # of a series: longer ones are shrunk to so many
 
 Vectors = NDArray[np.float32]
@@ -29,15 +30,32 @@ def series(samples: NDArray[Any], facts: Mapping[str, Any]) -> Vectors:
     return torch.cat([values.flatten(1), values.mean(2), values.std(2)], dim=1).numpy()
 
 
-def text(samples: NDArray[Any], facts: Mapping[str, Any]) -> Vectors:
-    """Term frequencies times inverse document frequencies of the tokens, folded into 1,024 columns."""
-    columns = 1024
-    counts = np.zeros((len(samples), columns), np.float32)
-    valid = samples != facts.get("pad", 0)
-    rows = np.broadcast_to(np.arange(len(samples))[:, None], samples.shape)
-    np.add.at(counts, (rows[valid], samples[valid].astype(np.int64) * 2654435761 % 2**32 % columns), 1)
-    weighted = np.log1p(counts) * np.log((1 + len(samples)) / (1 + (counts > 0).sum(0)))
-    return (weighted / np.maximum(np.linalg.norm(weighted, axis=1, keepdims=True), 1e-9)).astype(np.float32)
+def text(train: NDArray[Any], test: NDArray[Any], facts: Mapping[str, Any]) -> tuple[Vectors, Vectors]:
+    """TF-IDF of the tokens in 256 dimensions (latent semantic analysis); both steps are fitted on the train split."""
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfTransformer
+
+    counts = [_counts(samples, facts) for samples in (train, test)]
+    weigh = TfidfTransformer(sublinear_tf=True).fit(counts[0])
+    weighted = [weigh.transform(part) for part in counts]
+    size = min(TOPICS, len(train) - 1, counts[0].shape[1] - 1)
+    shrink = TruncatedSVD(size, n_iter=3, random_state=0).fit(weighted[0])
+    found = [shrink.transform(part).astype(np.float32) for part in weighted]
+    return found[0], found[1]
+
+
+def _counts(samples: NDArray[Any], facts: Mapping[str, Any]) -> Any:
+    """How often each row has each token: a sparse matrix of rows x vocabulary, without the special tokens."""
+    from scipy.sparse import csr_matrix
+
+    special = [facts[name] for name in ("pad", "cls", "sep", "mask") if name in facts]
+    rows = np.repeat(np.arange(len(samples)), samples.shape[1])
+    tokens = samples.reshape(-1).astype(np.int64)
+    kept = ~np.isin(tokens, special)
+    ones = np.ones(int(kept.sum()), np.float32)
+    counts = csr_matrix((ones, (rows[kept], tokens[kept])), (len(samples), facts["vocabulary"]))
+    counts.sum_duplicates()
+    return counts
 
 
 def audio(samples: NDArray[Any], facts: Mapping[str, Any]) -> Vectors:
@@ -52,7 +70,13 @@ def audio(samples: NDArray[Any], facts: Mapping[str, Any]) -> Vectors:
 FUNCTIONS: dict[str, Callable[[NDArray[Any], Mapping[str, Any]], Vectors]] = {
     "image": image,
     "series": series,
-    "text": text,
     "audio": audio,
 }
 NAMES = {"image": "raw pixels", "series": "raw values", "text": "TF-IDF", "audio": "spectrum statistics"}
+
+
+def vectors(kind: str, train: NDArray[Any], test: NDArray[Any], facts: Mapping[str, Any]) -> tuple[Vectors, Vectors]:
+    """Both splits of a data type as vectors, (samples, features) each."""
+    if kind == "text":
+        return text(train, test, facts)
+    return FUNCTIONS[kind](train, facts), FUNCTIONS[kind](test, facts)
