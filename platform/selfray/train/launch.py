@@ -21,7 +21,7 @@ from .meter import Row
 Sink = Callable[[Row], None]
 POLL_SECONDS = 1.0
 UNFETCHED = "rows.jsonl"
-"""In the run's folder while workers train: what they report, for a driver that is killed before it has fetched it."""
+"""In the run's folder while it trains: what is reported, for a driver that is killed before it has passed it on."""
 COLLECTIVE_SECONDS = 120  # after which workers give up waiting for one that hangs; 30 minutes by default
 RESIZE_SECONDS = 20.0  # between two looks for nodes that were added, where min_workers allows another number
 ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
@@ -35,7 +35,12 @@ def pretrain(job: Job, sinks: Sequence[Sink] = ()) -> int:
         UserError: training is impossible or failed for a reason that the user can act on.
         KeyboardInterrupt: it was interrupted; the same call resumes.
     """
-    return _here(job, sinks) if job.recipe.pretrain.workers == 0 else _on_ray(job, sinks)
+    for row in _unfetched(job.run):
+        for sink in sinks:
+            sink(row)
+    steps = _here(job, sinks) if job.recipe.pretrain.workers == 0 else _on_ray(job, sinks)
+    (Path(job.run) / UNFETCHED).unlink(missing_ok=True)
+    return steps
 
 
 def _here(job: Job, sinks: Sequence[Sink]) -> int:
@@ -46,7 +51,7 @@ def _here(job: Job, sinks: Sequence[Sink]) -> int:
 
     with _delivered(take, sinks), _asked_to_stop() as stop:
         try:
-            return train(job, rows.put, stop=stop)
+            return train(job, _noting(job.run, rows.put), stop=stop)
         except Interrupted as interrupted:
             raise KeyboardInterrupt(str(interrupted)) from None
 
@@ -60,9 +65,6 @@ def _on_ray(job: Job, sinks: Sequence[Sink]) -> int:
     from .. import cluster
 
     cluster.start()
-    for row in _unfetched(job.run):
-        for sink in sinks:
-            sink(row)
     run_config: Any = ray.train.RunConfig  # typed as the one of Ray's former version
     # beside the driver: on a worker's node, the loss of that node would be the end of every later attempt
     here: Any = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -92,7 +94,6 @@ def _on_ray(job: Job, sinks: Sequence[Sink]) -> int:
         steps, error = (fitting.result().return_value, None) if not fitting.exception() else (0, fitting.exception())
         interruption = ray.get(mailbox.interruption.remote())
         failure = ray.get(mailbox.failure.remote())
-    (Path(job.run) / UNFETCHED).unlink(missing_ok=True)
     if interruption:
         raise KeyboardInterrupt(interruption)
     if failure:
@@ -226,11 +227,13 @@ def _work(config: dict[str, Any]) -> int:
     """What a Ray Train worker runs; after a loss of workers Ray calls it again on all of them."""
     import ray
 
+    from .. import cluster
     from ..corpus import stream
 
     mailbox = config["mailbox"]
     if any(ray.get([mailbox.failure.remote(), mailbox.interruption.remote()])):
         return 0
+    cluster.stand_back()
     try:
         record = _noting(config["job"].run, mailbox.put.remote)
         return train(config["job"], record, stream.distributed, _Asked(mailbox), _noticed)
