@@ -203,7 +203,7 @@ def _draw(rows: dict[str, list[Row]], methods: list[str]) -> None:
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].plot([], [], "o", color="#2f6fdb", label="pretrained")
     axes[0].plot([], [], "o", color="#b0b7c3", label="untrained")
-    axes[0].legend(loc="lower left", fontsize=8, frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(PICTURE, dpi=130)
     plt.close(figure)

@@ -1,5 +1,7 @@
 """Embeddings of a whole corpus as Parquet, through Ray Data: one output file a shard, exactly one row a sample."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,14 @@ import pyarrow.parquet as pq
 from . import export
 from .corpus import place
 from .corpus.manifest import Manifest
-from .corpus.read import decode
+from .corpus.read import batches, decode
+from .corpus.work import SPLITS
 from .errors import UserError
+from .storage import Storage
 from .train.build import input_channels
 
 BATCH = 512
+NOTE = "_embedding.json"  # readers of a folder of Parquet leave out names with an underscore
 
 
 def embed(
@@ -27,7 +32,8 @@ def embed(
 ) -> int:
     """Write `id`, `label`, `group`, `source` and `embedding` of every sample; returns the number of rows.
 
-    Shards that are there already are not done again, so an interrupted job continues when it is repeated.
+    Shards that are there already are not done again, so an interrupted job continues when it is repeated. Those of
+    another encoder or of another corpus are removed first; `_embedding.json` says whose they are.
 
     Args:
         model: An exported encoder or its registry URI.
@@ -44,7 +50,8 @@ def embed(
     from . import cluster
 
     manifest, out = Manifest.read(corpus), Path(out).resolve()
-    _check(model, manifest)
+    made_by = _check(model, manifest)
+    _make_room(out, {"encoder": made_by, "corpus": manifest.fingerprint})
     tasks: list[dict[str, Any]] = [
         {"file": shard.file, "rows": shard.rows, "corpus": place.absolute(corpus), "out": str(out)}
         for shards in manifest.splits.values()
@@ -76,14 +83,26 @@ def embed(
     return written
 
 
-def _check(model: str | Path, manifest: Manifest) -> None:
-    """Raise a UserError unless the encoder reads what the corpus holds."""
+def _make_room(out: Path, identity: dict[str, str]) -> None:
+    """Remove the shards of another encoder or corpus, and note whose are to come."""
+    note = out / NOTE
+    known = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
+    if known == identity:
+        return
+    for split in SPLITS:
+        shutil.rmtree(out / split, ignore_errors=True)
+    Storage.at(out).write(NOTE, json.dumps(identity).encode())
+
+
+def _check(model: str | Path, manifest: Manifest) -> str:
+    """Raise a UserError unless the encoder reads what the corpus holds; returns the hash of its weights."""
     config = export.read_config(export.fetched(model))
     if config["kind"] != manifest.kind or config["channels"] != input_channels(manifest):
         raise UserError(
             f"the encoder reads {config['kind']} with {config['channels']} channels, corpus {manifest.name!r} holds "
             f"{manifest.kind} with {input_channels(manifest)}"
         )
+    return str(config["weights_sha256"])
 
 
 def _packed(model: str | Path) -> dict[str, bytes]:
@@ -128,15 +147,12 @@ class _Embedder:
                 ("embedding", pa.list_(pa.float32(), width)),
             ]
         )
-        with (
-            place.shard(str(task["corpus"][0]), file) as shard,
-            pq.ParquetWriter(aside, schema) as writer,
-        ):
-            for part in shard.iter_batches(batch_size=BATCH):
-                table = pa.Table.from_batches([part])
+        kept = ["id", "label", "group", "source"]
+        with pq.ParquetWriter(aside, schema) as writer:
+            for table in batches(str(task["corpus"][0]), self.manifest, file, BATCH, [*kept, "data"]):
                 vectors = self._vectors(decode(table, self.manifest))
                 column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), width)
-                columns = [table[name] for name in ("id", "label", "group", "source")]
+                columns = [table[name] for name in kept]
                 writer.write_table(pa.table([*columns, column], schema=schema))
                 written += len(table)
         if written != rows:

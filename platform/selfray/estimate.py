@@ -21,7 +21,11 @@ from .views.random import sample_keys
 def folder_of(recipe: Recipe) -> str:
     """Where the recipe's corpus is, or will be."""
     first = next(iter(recipe.corpus.mix), None) if recipe.corpus.mix else None
-    return recipe.corpus.path or first or str(paths.corpora() / (recipe.corpus.fetch or recipe.name))
+    if recipe.corpus.source:
+        versions = (paths.corpora() / recipe.name).glob("*/manifest.json")
+        newest = max(versions, key=lambda file: file.stat().st_mtime_ns, default=None)
+        return str(newest.parent if newest else paths.corpora() / recipe.name)
+    return recipe.corpus.path or first or str(paths.corpora() / str(recipe.corpus.fetch))
 
 
 def estimate(recipe: Recipe) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 import time
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
-from .train.meter import Row
+if TYPE_CHECKING:
+    from .train.meter import Row  # imports torch
 
 PLAIN_SECONDS = 10.0
 
@@ -42,7 +44,7 @@ class Training:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, _: TracebackType | None) -> None:
         self.bar.stop()
 
-    def __call__(self, row: Row) -> None:
+    def __call__(self, row: "Row") -> None:
         """Show a row."""
         if "health/feature_std" in row:
             self.health = f"std {row['health/feature_std']:.2f} rank {row['health/rankme']:.0f}"
@@ -64,7 +66,7 @@ class Training:
             self.console.print(f"  [yellow]warning:[/] {sentence}", highlight=False, soft_wrap=True)
         return new
 
-    def _numbers(self, row: Row) -> str:
+    def _numbers(self, row: "Row") -> str:
         speed = row["speed/samples_per_second"]
         self.rate = speed if not self.rate else 0.7 * self.rate + 0.3 * speed
         per_step = row["samples"] / row["step"]

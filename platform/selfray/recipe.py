@@ -1,142 +1,17 @@
 """A pipeline file: load it, override it, check it against signatures, resolve every default, save it."""
 
+import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-from . import paths, signature
-from .bounds import Fraction, NonNegativeInt, Positive, PositiveInt
+from . import gate, paths, signature
 from .discovery import nearest
 from .errors import RecipeError, UserError
+from .settings import Checkpoints, Part, Pretrain, Recipe, Stage
 
-Part = dict[str, Any]
-"""A thing chosen by name with its settings: {name: simclr, temperature: 0.2}."""
-
-
-class Stage(BaseModel):
-    """What all stages have in common: unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
-
-
-class Corpus(Stage):
-    """Where samples come from; give exactly one of fetch, path, mix and source."""
-
-    fetch: str | None = Field(None, description="A known open corpus, brought and prepared: `selfray list corpora`.")
-    path: str | None = Field(None, description="A corpus prepared earlier.")
-    mix: dict[str, Positive] | None = Field(None, description="Prepared corpora and the weight of each in a batch.")
-    source: str | None = Field(None, description="Raw data, prepared into corpora/<name> by the run.")
-    kind: str | None = Field(None, description="The data type of a source that could be read as several.")
-    prepare: dict[str, Any] = Field({}, description="Settings of the data type, `selfray show image`, and its reader.")
-    holdout: Fraction = Field(0.0, description="Share of the source kept apart for evaluation.")
-    duplicates: Literal["ignore", "report", "drop", "drop_near"] = Field(
-        "report", description="Exact and near duplicates of a source: counted, or taken out."
-    )
-    max_bad_rate: Fraction = Field(0.01, description="Share of bad samples above which preparing fails.")
-
-    @model_validator(mode="after")
-    def _one(self) -> "Corpus":
-        if sum(x is not None for x in (self.fetch, self.path, self.mix, self.source)) != 1:
-            raise ValueError("give exactly one of fetch, path, mix and source")
-        return self
-
-
-class Checkpoints(Stage):
-    """When the state of training is saved; always at the end too."""
-
-    every_steps: PositiveInt | None = Field(None, description="Save after so many steps.")
-    every_minutes: Positive = Field(5.0, description="Save when so many minutes have passed since the last time.")
-    keep: PositiveInt = Field(2, description="How many of the newest to keep.")
-    keep_every: PositiveInt | None = Field(None, description="Save and keep for ever every multiple of so many steps.")
-    keep_best: str | None = Field(None, description="Keep the lowest of a number, train/loss; -name: the highest.")
-    asynchronous: bool = Field(True, description="Write checkpoints while training goes on.")
-    storage: str | None = Field(None, description="Where to: s3://bucket/prefix or a path; the run's folder.")
-
-
-class Pretrain(Stage):
-    """How the encoder learns."""
-
-    objective: Part = Field(description="The method: `selfray list objectives`.")
-    encoder: Part = Field(description="The network that is kept: `selfray list encoders`.")
-    views: Part = Field(default_factory=dict, description="Settings of the data type's views: `selfray show views`.")
-    optimizer: Part = Field(default_factory=dict, description="The optimizer, AdamW: `selfray list optimizers`.")
-    batch: PositiveInt = Field(256, description="Samples of a step, over all workers.")
-    epochs: Positive | None = Field(None, description="Passes over the corpus (or give steps).")
-    max_samples: PositiveInt | None = Field(None, description="Samples of an epoch; all by default.")
-    steps: PositiveInt | None = Field(None, description="Steps (or give epochs).")
-    warmup: Fraction = Field(0.1, description="Share of the steps in which the learning rate rises linearly.")
-    final_lr: Fraction = Field(0.0, description="What is left of the learning rate at the end of its cosine.")
-    accumulate: PositiveInt = Field(1, description="Parts into which a worker cuts its batch to save memory.")
-    clip: Positive | None = Field(None, description="Largest gradient norm; longer gradients are scaled down.")
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where computed fast.")
-    compile: Literal["auto"] | bool = Field("auto", description="torch.compile; auto: where the run is long enough.")
-    workers: NonNegativeInt = Field(1, description="Ray Train workers; 0 trains in this process without Ray.")
-    gpu: bool = Field(False, description="One GPU for each worker.")
-    threads: PositiveInt | None = Field(None, description="Torch threads of a worker; its share of the cores.")
-    cpus_per_worker: Positive | None = Field(None, description="CPUs that Ray reserves for a worker.")
-    lanes: PositiveInt = Field(8, description="At least the number of workers to be used; fixes the order.")
-    min_workers: PositiveInt | None = Field(None, description="Go on with so few when nodes are lost; all by default.")
-    max_failures: NonNegativeInt = Field(3, description="How often lost workers are replaced.")
-    log_every: PositiveInt = Field(20, description="Steps between two points of the learning curves.")
-    health_every: PositiveInt = Field(50, description="Steps between two looks at the embeddings.")
-    stall_seconds: Positive = Field(120.0, description="Give up when no data arrives for so long.")
-    trace: bool = Field(False, description="Note in trace/ which samples every worker consumed in every step.")
-    checkpoint: Checkpoints = Field(default_factory=Checkpoints, description="When to save.")  # type: ignore[arg-type]
-
-    @model_validator(mode="after")
-    def _length(self) -> "Pretrain":
-        if (self.epochs is None) == (self.steps is None):
-            raise ValueError("give either epochs or steps")
-        if self.min_workers is not None and self.min_workers > self.workers:
-            raise ValueError("min_workers is more than workers")
-        return self
-
-
-class Evaluate(Stage):
-    """What is measured on the trained encoder, beside the same encoder untrained and raw samples."""
-
-    probes: dict[str, Part] = Field({"knn": {}, "linear": {}}, description="`selfray list probes`.")
-    corpus: str | None = Field(None, description="A labelled corpus other than the pretraining one.")
-    max_samples: PositiveInt = Field(60_000, description="Labelled samples used for fitting probes at most.")
-
-
-class Register(Stage):
-    """The model registry."""
-
-    model: str | None = Field(None, description="Name in the registry; the pipeline's name if left out.")
-    alias: str = Field("candidate", description="Alias that the new version gets.")
-
-
-class Embed(Stage):
-    """Embeddings of a whole corpus as Parquet."""
-
-    corpus: str | None = Field(None, description="The corpus; the pretraining one if left out.")
-    out: str | None = Field(None, description="Where to; embeddings/ in the run's folder if left out.")
-
-
-class Recipe(Stage):
-    """A pipeline: stages in the order in which they run."""
-
-    name: str = Field(pattern=r"^[\w][\w.-]*$", description="Name of the run and its folder.")
-    seed: NonNegativeInt = Field(0, description="Fixes the order, the views and the initial weights.")
-    corpus: Corpus
-    pretrain: Pretrain
-    evaluate: Evaluate | None = None
-    registry: Register | None = Field(None, alias="register")
-    embed: Embed | None = None
-
-    def to_yaml(self) -> str:
-        """The resolved recipe, enough to repeat the run."""
-        from omegaconf import OmegaConf
-
-        return OmegaConf.to_yaml(OmegaConf.create(self.plain()))
-
-    def plain(self) -> dict[str, Any]:
-        """The resolved recipe as plain values, with the keys of the file."""
-        return self.model_dump(by_alias=True)
-
+__all__ = ["HARMLESS", "Checkpoints", "Part", "Pretrain", "Recipe", "Stage"]
 
 HARMLESS = (
     *("workers", "min_workers", "gpu", "threads", "cpus_per_worker", "max_failures"),
@@ -162,10 +37,11 @@ def locate(name: str | Path) -> Path:
     raise UserError(f"no pipeline file {name}{nearest(plain, list(known))}; shipped are {', '.join(known)}")
 
 
-def load(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+def load(name: str | Path, overrides: Sequence[str] = (), date: str | None = None) -> Recipe:
     """Read a pipeline file, apply `key=value` overrides, check everything and fill in every default.
 
-    A key may leave out its `pretrain.`: `objective.temperature=0.2`, `workers=8`.
+    A key may leave out its `pretrain.`: `objective.temperature=0.2`, `workers=8`. `${date:}` becomes the logical date,
+    today in UTC if none is given. Values below `notify` keep their `${oc.env:NAME}`, for they may be secrets.
 
     Raises:
         RecipeError: with every mistake of the file at once.
@@ -180,11 +56,46 @@ def load(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         if not OmegaConf.is_dict(loaded):
             raise UserError(f"{file} is not a mapping of stages; see `selfray show quickstart` for an example")
         changes = OmegaConf.from_dotlist([_full(o) for o in overrides])
-        merged = OmegaConf.merge({"name": file.stem}, _without_replaced(loaded, changes), changes)
-        plain: Any = OmegaConf.to_container(merged, resolve=True)
+        merged: Any = OmegaConf.merge({"name": file.stem}, _without_replaced(loaded, changes), changes)
+        _only_known_resolvers(_plain(merged, resolve=False), str(file))
+        OmegaConf.register_resolver("date", _dated(date), replace=True)
+        told = {key: value for key, value in _plain(merged, resolve=False).items() if key == "notify"}
+        plain = _plain(OmegaConf.masked_copy(merged, [key for key in merged if key not in told]), resolve=True) | told
     except (YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
     return parse(plain, str(file))
+
+
+RESOLVERS = ("oc.env", "date")
+
+
+def _plain(config: Any, resolve: bool) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    plain: Any = OmegaConf.to_container(config, resolve=resolve)
+    return dict(plain)
+
+
+def _only_known_resolvers(values: Any, source: str) -> None:
+    """Raise a UserError where a value asks for more than an environment variable, the date, or another key."""
+    for key, value in flat(values).items():
+        for texts in [value] if isinstance(value, str) else value if isinstance(value, list) else []:
+            for name in re.findall(r"\$\{\s*([^${}:]+?)\s*:", str(texts)):
+                if name not in RESOLVERS:
+                    known = " and ".join(f"${{{known}:...}}" for known in RESOLVERS)
+                    raise UserError(f"{source}: {key}: there is no ${{{name}:...}}; values know {known}")
+
+
+def _dated(date: str | None) -> Any:
+    """What `${date:}` and `${date:%Y/%m}` become."""
+    from .schedule.cron import logical
+
+    moment = logical(date) if date else datetime.now(UTC)
+
+    def resolve(pattern: str = "") -> str:
+        return moment.strftime(pattern) if pattern else date or moment.date().isoformat()
+
+    return resolve
 
 
 def _without_replaced(loaded: Any, changes: Any) -> Any:
@@ -232,6 +143,10 @@ def parse(plain: Mapping[str, Any], source: str = "recipe") -> Recipe:
         resolved_probes[name], wrong = _part(_probe, {"name": name, **(part or {})}, f"evaluate.probes.{name}")
         resolved_probes[name].pop("name", None)
         found += wrong
+    if settings and settings["gate"]:
+        from .evaluation.compare import MEANINGS
+
+        found += gate.problems(settings["gate"]["require"], list(resolved_probes), list(MEANINGS))
     if found:
         raise RecipeError(source, found)
     settings["pretrain"].update(resolved)

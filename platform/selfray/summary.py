@@ -169,21 +169,24 @@ def _stage(run: Path, name: str) -> dict[str, Any]:
 
 
 def table(probes: list[dict[str, Any]]) -> Table:
-    """The probes beside their baselines."""
-    shown = Table(title="What the encoder learned (held-out accuracy)", title_justify="left", title_style="bold")
+    """The probes beside their baselines; accuracies are percentages."""
+    accurate = all(row.get("metric", "accuracy") == "accuracy" for row in probes)
+    title = "What the encoder learned (held-out " + ("accuracy)" if accurate else "samples)")
+    shown = Table(title=title, title_justify="left", title_style="bold")
     shown.add_column("probe")
-    raw = probes[0].get("raw_name", "raw") if probes else "raw"
-    for column in ("pretrained", "95 % interval", "untrained", raw):
+    if not accurate:
+        shown.add_column("metric")
+    raw = {str(row.get("raw_name", "raw")) for row in probes}
+    for column in ("pretrained", "95 % interval", "untrained", raw.pop() if len(raw) == 1 else "raw"):
         shown.add_column(column, justify="right")
     for row in probes:
-        low, high = row["interval"]
-        shown.add_row(
-            row["probe"],
-            f"[bold]{row['pretrained']:.1%}[/]",
-            f"{low:.1%} - {high:.1%}",
-            f"{row['untrained']:.1%}",
-            f"{row['raw']:.1%}",
+        form = "{:.1%}" if row.get("metric", "accuracy") == "accuracy" else "{:.4g}"
+        low, high, trained, untrained, without = (
+            form.format(value) for value in (*row["interval"], row["pretrained"], row["untrained"], row["raw"])
         )
+        lower = "" if row.get("higher_is_better", True) else ", lower is better"
+        metric = [] if accurate else [f"{row.get('metric', 'accuracy')}{lower}"]
+        shown.add_row(row["probe"], *metric, f"[bold]{trained}[/]", f"{low} - {high}", untrained, without)
     return shown
 
 

@@ -11,17 +11,16 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from .corpus.manifest import Manifest
-from .errors import UserError
+from .errors import Temporary
 from .train.meter import Row, finite
 
 FLUSH_SECONDS = 2.0
 RETRY_SECONDS = 10.0
-CLOSE_SECONDS = 60.0
+CLOSE_SECONDS = 180.0  # MLflow's own client waits up to 64 s between two attempts
 
 
 def store(runs: Path) -> str:
@@ -46,7 +45,7 @@ class Tracker:
         self.problem = ""
         self.run_id = ""
         self._parameters, self._manifest, self._corpus = parameters, manifest, corpus
-        self._waiting: queue.SimpleQueue[Callable[[], None] | Row] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[Callable[[], Any] | tuple[int, Row]] = queue.SimpleQueue()
         self._closing, self._started = threading.Event(), threading.Event()
         self._seen = -1
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
@@ -54,20 +53,30 @@ class Tracker:
 
     def __call__(self, row: Row) -> None:
         """Log a row some time soon."""
-        self._waiting.put(row)
+        self._waiting.put((_now(), row))
+
+    def tag(self, tags: Mapping[str, str]) -> None:
+        """Set tags of the run some time soon."""
+        self._waiting.put(lambda: [self._client.set_tag(self.run_id, key, value) for key, value in tags.items()])
+
+    def measure(self, numbers: Mapping[str, float]) -> None:
+        """Log numbers that do not belong to a step some time soon."""
+        now = _now()
+        self._waiting.put(lambda: self._log(numbers, now))
 
     def wait_started(self) -> None:
         """Wait until the MLflow run exists.
 
         Raises:
-            UserError: the store cannot be reached.
+            Temporary: the store cannot be reached.
         """
         if not self._started.wait(timeout=CLOSE_SECONDS):
-            raise UserError(self.problem or f"MLflow at {self.uri} does not answer")
+            raise Temporary(self.problem or f"MLflow at {self.uri} does not answer")
 
     def finish(self, status: str, results: Mapping[str, float], files: list[Path]) -> None:
         """Log final results and files, mark the run FINISHED, FAILED or KILLED, and wait until all is written."""
-        self._waiting.put(lambda: self._end(status, results, files))
+        now = _now()
+        self._waiting.put(lambda: self._end(status, results, files, now))
         self._closing.set()
         self._thread.join(timeout=CLOSE_SECONDS)
         if self._thread.is_alive() and not self.problem:
@@ -148,38 +157,46 @@ class Tracker:
         tag = InputTag("mlflow.data.context", "pretraining")
         self._client.log_inputs(self.run_id, [DatasetInput(dataset._to_mlflow_entity(), [tag])])
 
-    def _send(self, items: list[Callable[[], None] | Row]) -> None:
+    def _send(self, items: list[Callable[[], Any] | tuple[int, Row]]) -> None:
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
-        metrics = []
+        metrics, seen = [], self._seen
         for item in items:
-            if isinstance(item, dict) and item["step"] > self._seen:
-                step = int(item["step"])
+            if isinstance(item, tuple) and item[1]["step"] > seen:
+                moment, row = item
+                seen = int(row["step"])
                 metrics += [
-                    Metric(name, value, now, step)
-                    for name, value in finite(item).items()
+                    Metric(name, value, moment, seen)
+                    for name, value in finite(row).items()
                     if value is not None and "/" in name
                 ]
-                self._seen = step
+        # A request that failed is made again: the store keeps one of two points that agree in all, moment included
         for i in range(0, len(metrics), 1000):
             self._client.log_batch(self.run_id, metrics=metrics[i : i + 1000])
+        self._seen = seen
         for item in items:
             if callable(item):
                 item()
 
-    def _end(self, status: str, results: Mapping[str, float], files: list[Path]) -> None:
-        from mlflow.entities import Metric
-
-        now = int(time.time() * 1000)
-        if results:
-            self._client.log_batch(
-                self.run_id, metrics=[Metric(k, v, now, max(self._seen, 0)) for k, v in results.items()]
-            )
+    def _end(self, status: str, results: Mapping[str, float], files: list[Path], now: int) -> None:
+        self._log(results, now)
         for file in files:
             if file.exists():
                 self._client.log_artifact(self.run_id, str(file))
         self._client.set_terminated(self.run_id, status)
+
+
+    def _log(self, numbers: Mapping[str, float], now: int) -> None:
+        from mlflow.entities import Metric
+
+        if numbers:
+            step = max(self._seen, 0)
+            self._client.log_batch(self.run_id, metrics=[Metric(k, v, now, step) for k, v in numbers.items()])
+
+
+def _now() -> int:
+    """Milliseconds since 1970, as MLflow counts."""
+    return int(time.time() * 1000)
 
 
 def quiet() -> None:
@@ -198,73 +215,3 @@ def _monitor(run_id: str, uri: str) -> Any:
     monitor = SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=uri)
     monitor.start()
     return monitor
-
-
-def register(run: Path, encoder: Path, model: str, alias: str, results: Mapping[str, Any] | None) -> str:
-    """Log an exported encoder with the run and give it a version and an alias in the registry; returns its URI.
-
-    The version holds a torch.export program for serving and, beside it, the folder that `selfray.load` reads; no
-    file of it is a pickle.
-    """
-    import mlflow
-    import torch
-    from mlflow.models import infer_signature
-
-    from .export import load, read_config
-
-    quiet()
-    noted = json.loads((run / "mlflow.json").read_text())
-    mlflow.set_tracking_uri(noted["tracking_uri"])
-    module, config = load(encoder), read_config(encoder)
-    example = _example(config)
-    with torch.inference_mode():
-        output = module.embed(torch.from_numpy(example)).numpy()
-    client = mlflow.MlflowClient()
-    with mlflow.start_run(noted["run_id"]):
-        info = mlflow.pytorch.log_model(
-            _Embedding(module).eval(),
-            name="encoder",
-            input_example=example,
-            signature=infer_signature(example, output),
-            extra_files=[str(f) for f in sorted(encoder.iterdir())],
-            pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", "selfray"],
-            serialization_format="pt2",
-        )
-    with suppress(mlflow.MlflowException):  # it exists already
-        client.create_registered_model(model)
-    version = client.create_model_version(model, info.model_uri, run_id=noted["run_id"], model_id=info.model_id).version
-    client.set_registered_model_alias(model, alias, version)
-    training = config["training"]
-    client.update_model_version(model, version, description=(encoder / "README.md").read_text(encoding="utf-8"))
-    for key in ("objective", "corpus", "fingerprint", "steps", "seed"):
-        client.set_model_version_tag(model, version, f"selfray.{key}", str(training[key]))
-    for row in (results or {}).get("probes", []):
-        client.set_model_version_tag(model, version, f"selfray.{row['probe']}", f"{row['pretrained']:.4f}")
-    return f"models:/{model}/{version}"
-
-
-def _example(config: Mapping[str, Any]) -> Any:
-    """Four inputs as the encoder takes them."""
-    import numpy as np
-
-    random, size = np.random.default_rng(0), tuple(config["size"])
-    if config["kind"] == "text":
-        return random.integers(config["channels"], size=(4, *size))
-    shape = {"image": (config["channels"], *size), "series": (*size, config["channels"])}.get(config["kind"], size)
-    return random.random((4, *shape), dtype=np.float32)
-
-
-def _Embedding(encoder: Any) -> Any:  # noqa: N802
-    """A module whose forward pass is the encoder's embedding of float images, for torch.export."""
-    from torch import Tensor, nn
-
-    class Embedding(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.encoder = encoder
-
-        def forward(self, images: Tensor) -> Tensor:
-            embedding: Tensor = self.encoder.embed(images)
-            return embedding
-
-    return Embedding()

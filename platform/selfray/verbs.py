@@ -14,6 +14,9 @@ def run(
     out: str | Path | None = None,
     fresh: bool = False,
     force: bool = False,
+    first: str | None = None,
+    last: str | None = None,
+    date: str | None = None,
     quiet: bool = False,
     console: Console | None = None,
 ) -> dict[str, Any]:
@@ -22,19 +25,27 @@ def run(
     Args:
         pipeline: A file, the name of a shipped pipeline such as `image/simclr`, or a loaded recipe.
         overrides: `key=value`, as on the command line.
-        out: The run's folder; `runs/<name>` if left out.
+        out: The run's folder; `runs/<name>` if left out, `runs/<name>-<date>` with a date.
         fresh: Throw away what an earlier run left there.
         force: Go on with a run whose settings were others.
+        first: The stage to begin with, done again even if it was done.
+        last: The stage to end with.
+        date: The logical date, which `${date:}` stands for: `2026-01-31`.
         quiet: Say only what went wrong.
         console: Where to say it.
 
     Returns:
         Paths of the run, its encoder and report, the tracking URI, the registered model, the probes' results.
+
+    Raises:
+        UserError: it failed for a reason that the user can act on; `errors.Refused` if a gate said no,
+            `errors.Temporary` if the same may succeed later.
     """
     from .stages import Pipeline
 
-    recipe = pipeline if isinstance(pipeline, Recipe) else load(pipeline, overrides)
-    return Pipeline(recipe, out, fresh=fresh, force=force, quiet=quiet, console=console).run()
+    recipe = pipeline if isinstance(pipeline, Recipe) else load(pipeline, overrides, date)
+    options: dict[str, Any] = {"fresh": fresh, "force": force, "first": first, "last": last, "date": date}
+    return Pipeline(recipe, out, **options, quiet=quiet, console=console).run()
 
 
 def check(pipeline: str | Path, *overrides: str) -> dict[str, Any]:
@@ -57,7 +68,7 @@ def evaluate(
         model: An encoder's folder, or its registry URI.
         corpus: A prepared corpus with labels and a test split.
         out: Where to write `results.json` and `samples.npz`; `./evaluation` if left out.
-        probes: Probe names with their settings; all of them if left out.
+        probes: Probe names with their settings; all that fit the data type if left out.
     """
     from . import export
     from . import views as view_families
@@ -71,7 +82,8 @@ def evaluate(
     views = view_families.find(kind)(**settings)
     views.use(config.get("facts", {}))
     target = Path(out or "evaluation")
-    return compare(export.load(folder), export.build(config), views, corpus, probes or {n: {} for n in names()}, target)
+    asked = probes or {name: {} for name in names(None if kind == "series" else "labels")}
+    return compare(export.load(folder), export.build(config), views, corpus, asked, target)
 
 
 def sweep(

@@ -114,3 +114,8 @@ def test_embedding_a_corpus_gives_exactly_one_row_a_sample_and_continues(recipe,
     files[-1].unlink()
     assert embed(run / "encoder", digits, out) == 600
     assert files[0].stat().st_mtime_ns == untouched
+    train(Job(recipe(steps=2), str(digits), str(run)), lambda row: None)
+    export_encoder(run, recipe(), manifest, 2, None)
+    assert embed(run / "encoder", digits, out) == 600
+    changed = ds.dataset(out).to_table(filter=ds.field("id") == int(sample["id"][0])).to_pylist()[0]
+    assert changed["embedding"] != row["embedding"]  # those of the encoder before are not left beside new ones

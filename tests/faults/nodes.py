@@ -38,9 +38,9 @@ def main(what: str, recipe: str, out: str, corpus: str) -> None:
     def work() -> None:
         try:
             rows = Path(out) / "metrics.jsonl"
-            from selfray.stages import _Rows
+            from selfray.stages import Rows
 
-            launch.pretrain(job, [_Rows(rows)])
+            launch.pretrain(job, [Rows(rows)])
         except BaseException as error:
             failed.append(error)
 

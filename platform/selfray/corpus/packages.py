@@ -117,7 +117,8 @@ def _unpack_npm(wanted: "Entry", cache: Path) -> None:
             for one in opened
             if one.isfile() and (one.name.startswith(f"{wanted.folder}/") or one.name in wanted.files)
         ]
-        opened.extractall(cache / "files", members, filter="data")
+        for member in members:
+            opened.extract(member, cache / "files", filter="data")
     for path, sha256 in wanted.files.items():
         _check(cache / "files" / path, sha256)
     archive.unlink()  # large, and what is needed of it is unpacked

@@ -23,8 +23,8 @@ MODEL = "model.json"
 
 def keep_best(sweep: "Sweep", found: dict[str, Any]) -> str | None:
     """Export the best trial's encoder, register it if the pipeline wants that, and drop all other checkpoints."""
+    from ..registry import register
     from ..summary import export_encoder
-    from ..tracking import register
 
     if not found["best"]:
         return None

@@ -21,7 +21,7 @@ from ..discovery import nearest
 from ..encoders.encoder import Encoder
 from ..errors import UserError
 from ..evaluation.features import Samples, embed, load
-from ..probes.probe import Features
+from ..probes.probe import Features, Probe
 from ..train import health
 from ..views.views import Views
 
@@ -34,7 +34,12 @@ LOOKED_AT = 1000  # samples for the label-free scores
 
 def known() -> list[str]:
     """Every metric."""
-    return [*probes.names(), *LABEL_FREE]
+    return [*judging(), *LABEL_FREE]
+
+
+def judging() -> list[str]:
+    """The probes that say of each sample whether they were right, so that the score has a standard error."""
+    return [name for name in probes.names("labels") if probes.find(name).correct is not Probe.correct]
 
 
 def choose(metric: str, mode: str | None, corpus: Place, samples: int) -> tuple[str, str]:
@@ -47,7 +52,7 @@ def choose(metric: str, mode: str | None, corpus: Place, samples: int) -> tuple[
         metric = "knn" if labelled(corpus, samples) else DEFAULT_LABEL_FREE
     if metric in LABEL_FREE:
         return metric, mode or LABEL_FREE[metric]
-    if metric not in probes.names():
+    if metric not in judging():
         raise UserError(
             f"there is no metric {metric!r}{nearest(metric, known())}; there are auto, {', '.join(known())}"
         )

@@ -117,7 +117,7 @@ class Sweep:
         from ..stages import Pipeline
         from .trial import Plan
 
-        folder = Pipeline(self.recipe, self.out, console=self.console, quiet=True)._corpus()
+        folder = Pipeline(self.recipe, self.out, console=self.console, quiet=True).corpus()
         mix = self.recipe.corpus.mix
         self.corpus: Any = dict(mix) if mix else place.absolute(folder)
         self.manifest = stream.manifest_of(self.corpus)

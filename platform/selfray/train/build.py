@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from ..errors import UserError
 from ..objectives.objective import Objective
 from ..recipe import Part, Pretrain
 from ..views.views import Views
+from . import start
 
 
 def views(settings: Pretrain, facts: Mapping[str, Any] | None = None) -> Views:
@@ -48,13 +50,19 @@ def view_size(settings: Pretrain, manifest: Manifest) -> tuple[int, ...]:
     return views(settings, manifest.facts).input_size(manifest.shape)
 
 
-def objective(settings: Pretrain, manifest: Manifest, seed: int) -> Objective:
-    """The objective of a recipe with its encoder, freshly initialised from the seed."""
+def objective(settings: Pretrain, manifest: Manifest, seed: int, begin: Path | None = None) -> Objective:
+    """The objective of a recipe, freshly initialised from the seed, its encoder with the weights in a folder if given.
+
+    The weights come first, so that the copies of the encoder that some objectives make begin with them too.
+    """
     torch.manual_seed(seed)
     options = dict(settings.objective)
     kind = objectives.find(options.pop("name"))
     views(settings, manifest.facts).check(kind.views)
-    return kind(encoder(settings.encoder, manifest, view_size(settings, manifest)), **options)
+    made = encoder(settings.encoder, manifest, view_size(settings, manifest))
+    if begin is not None:
+        start.fill(made, begin, manifest)
+    return kind(made, **options)
 
 
 def asks_for_ids(objective: Objective) -> bool:

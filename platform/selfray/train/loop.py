@@ -24,6 +24,7 @@ from . import build, device, distributed, health, optimizers, rules, walk
 from .checkpoint import Checkpoints
 from .meter import Meter, Row
 from .schedule import learning_rate_factor
+from .start import begins_with
 from .trace import Trace
 
 
@@ -103,7 +104,7 @@ def _train(
     divisible(plan, settings)
     distributed.share(worker_batches(plan))
     total = total_steps(settings, plan.order.steps)
-    objective = build.objective(settings, plan.manifest, seed)
+    objective = build.objective(settings, plan.manifest, seed, begins_with(settings, job.run))
     if world > 1 and objective.synchronised_batch_norm:
         synchronise(objective)
     objective.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

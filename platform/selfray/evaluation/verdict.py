@@ -1,0 +1,51 @@
+"""One sentence for people who read no table: whether pretraining taught the encoder anything, and the best number."""
+
+from typing import Any
+
+Row = dict[str, Any]
+
+
+def verdict(rows: list[Row], labelled: bool, unfit: list[str]) -> str:
+    """What probes say together.
+
+    Args:
+        rows: of `results.json`; for several numbers of one probe the first speaks.
+        labelled: Whether the corpus has labels.
+        unfit: A sentence for each probe that did not apply.
+    """
+    first = _said([row for row in rows if "/" not in row["probe"]], labelled, bool(unfit))
+    return " ".join(f"{sentence}." for sentence in (first, *unfit))
+
+
+def gained(row: Row) -> bool:
+    """Whether the pretrained interval is better than those of both baselines, and than every other simple answer."""
+    sign, worse = (1, 0) if row["higher_is_better"] else (-1, 1)
+    own = sign * row["pretrained_interval"][worse]
+    others = [sign * row[f"{who}_interval"][1 - worse] for who in ("untrained", "raw")]
+    return bool(own > max([*others, *(sign * value for value in row.get("beside", {}).values())]))
+
+
+def number(row: Row, who: str) -> str:
+    """A value as people read it: a percentage of accuracies, else three digits."""
+    value = row[who]
+    return f"{value:.1%}" if row["metric"] == "accuracy" else f"{value:.3g}"
+
+
+def _said(rows: list[Row], labelled: bool, unfit: bool) -> str:
+    if not rows:
+        if not labelled:
+            return "The corpus has no labels, so only label-free scores are shown"
+        return "No probe that was asked for applies" if unfit else "No probe was asked for"
+    better = [row for row in rows if gained(row)]
+    alike = [row for row in rows if row["metric"] == rows[0]["metric"]]
+    best = (max if rows[0]["higher_is_better"] else min)(alike, key=lambda row: float(row["pretrained"]))
+    numbers = (
+        f"{best['probe']} {best['metric']} {number(best, 'pretrained')} on held-out samples, "
+        f"{number(best, 'untrained')} untrained, {number(best, 'raw')} {best['raw_name']}"
+    )
+    numbers += "".join(f", {value:.3g} {name}" for name, value in best.get("beside", {}).items())
+    if len(better) == len(rows):
+        return f"Pretraining taught the encoder something on every probe: {numbers}"
+    if better:
+        return f"Pretraining helps on {', '.join(row['probe'] for row in better)} but not on every probe: {numbers}"
+    return f"No probe shows a gain from pretraining beyond chance: {numbers}"
