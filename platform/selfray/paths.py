@@ -1,9 +1,14 @@
 """Where things are: shipped YAML, the user's corpora, runs."""
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+
+from .errors import Temporary
 
 
 def shipped(folder: str) -> Traversable:
@@ -33,3 +38,18 @@ def near(path: str | Path) -> str:
         return str(path)
     relative = os.path.relpath(path)
     return relative if not relative.startswith("../..") else str(path)
+
+
+@contextmanager
+def only_one(out: Path) -> Iterator[None]:
+    """Refuse a second process in the folder of a run or sweep.
+
+    Raises:
+        Temporary: there is one.
+    """
+    with (out / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Temporary(f"another process is running in {near(out)}; wait for it or give another --out") from None
+        yield

@@ -172,20 +172,22 @@ def table(probes: list[dict[str, Any]]) -> Table:
     """The probes beside their baselines; accuracies are percentages."""
     accurate = all(row.get("metric", "accuracy") == "accuracy" for row in probes)
     title = "What the encoder learned (held-out " + ("accuracy)" if accurate else "samples)")
-    shown = Table(title=title, title_justify="left", title_style="bold")
-    shown.add_column("probe")
+    lower = any(not row.get("higher_is_better", True) for row in probes)
+    caption = "↓ lower is better" if lower else None
+    shown = Table(title=title, title_justify="left", title_style="bold", caption=caption, caption_justify="left")
+    shown.add_column("probe", no_wrap=True)
     if not accurate:
         shown.add_column("metric")
     raw = {str(row.get("raw_name", "raw")) for row in probes}
     for column in ("pretrained", "95 % interval", "untrained", raw.pop() if len(raw) == 1 else "raw"):
         shown.add_column(column, justify="right")
     for row in probes:
-        form = "{:.1%}" if row.get("metric", "accuracy") == "accuracy" else "{:.4g}"
+        form = "{:.1%}" if row.get("metric", "accuracy") == "accuracy" else "{:.3g}"
         low, high, trained, untrained, without = (
             form.format(value) for value in (*row["interval"], row["pretrained"], row["untrained"], row["raw"])
         )
-        lower = "" if row.get("higher_is_better", True) else ", lower is better"
-        metric = [] if accurate else [f"{row.get('metric', 'accuracy')}{lower}"]
+        mark = "" if row.get("higher_is_better", True) else " ↓"
+        metric = [] if accurate else [f"{row.get('metric', 'accuracy')}{mark}"]
         shown.add_row(row["probe"], *metric, f"[bold]{trained}[/]", f"{low} - {high}", untrained, without)
     return shown
 

@@ -185,7 +185,6 @@ class Tracker:
                 self._client.log_artifact(self.run_id, str(file))
         self._client.set_terminated(self.run_id, status)
 
-
     def _log(self, numbers: Mapping[str, float], now: int) -> None:
         from mlflow.entities import Metric
 

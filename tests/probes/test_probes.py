@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from selfray import probes
+from selfray.evaluation.intervals import of_share
 from selfray.probes.knn import KNN
-from selfray.probes.probe import Features
+from selfray.probes.probe import Features, Probe
 
 
 def blobs(count, seed=0, classes=3):
@@ -20,13 +21,32 @@ def blobs(count, seed=0, classes=3):
 
 
 @pytest.mark.parametrize("name", probes.names())
-def test_every_probe_reads_what_is_there_and_nothing_from_noise(name):
+def test_every_probe_names_its_protocol_with_its_source(name):
+    assert "arXiv" in probes.find(name).protocol
+
+
+@pytest.mark.parametrize("name", probes.names("labels"))
+def test_every_probe_of_labels_reads_what_is_there_and_nothing_from_noise(name):
     probe = probes.find(name)()
-    assert probe.protocol
-    assert "arXiv" in probe.protocol
-    assert probe.correct(blobs(300), blobs(200, 1)).mean() > 0.9
-    noise = Features(np.random.default_rng(2).normal(size=(300, 8)).astype(np.float32), blobs(300).labels)
-    assert probe.correct(noise, blobs(200, 1)).mean() < 0.55
+    first, *others = probe.scores(blobs(300), blobs(200, 1))
+    assert first.value > (0.9 if first.metric == "accuracy" else 0.7)
+    assert first.interval[0] <= first.value <= first.interval[1]
+    assert first.part == ""
+    assert len({score.part for score in others} - {""}) == len(others)
+    noise, unseen = (
+        Features(np.random.default_rng(seed).normal(size=(count, 8)).astype(np.float32), blobs(count, seed).labels)
+        for seed, count in ((2, 300), (3, 200))
+    )
+    assert probe.scores(noise, unseen)[0].value < 0.6
+
+
+def test_a_probe_that_says_right_or_wrong_is_scored_by_its_accuracy():
+    class Told(Probe):
+        def correct(self, train, test):
+            return test.labels == 0
+
+    (score,) = Told().scores(blobs(30), blobs(90, 1))
+    assert (score.metric, score.value) == ("accuracy", (blobs(90, 1).labels == 0).mean())
 
 
 def test_knn_is_the_weighted_vote_of_the_papers():
@@ -48,9 +68,7 @@ def test_the_order_of_training_samples_does_not_matter():
 
 
 def test_intervals_narrow_with_samples():
-    from selfray.evaluation.compare import bootstrap
-
-    few, many = bootstrap(np.arange(100) % 5 > 0), bootstrap(np.arange(10_000) % 5 > 0)
+    few, many = of_share(np.arange(100) % 5 > 0), of_share(np.arange(10_000) % 5 > 0)
     assert few[0] < 0.8 < few[1]
     assert many[1] - many[0] < (few[1] - few[0]) / 5
 
@@ -97,3 +115,22 @@ def test_a_limit_takes_whole_samples_with_their_labels(digits):
     assert len(some.ids) == 100
     known = dict(zip(everything.ids.tolist(), everything.labels.tolist(), strict=True))
     assert [known[i] for i in some.ids.tolist()] == some.labels.tolist()
+
+
+def test_few_labels_limit_what_is_fitted_on_labels_and_nothing_else(digits, recipe, tmp_path):
+    from selfray.corpus.manifest import Manifest
+    from selfray.evaluation.compare import compare
+    from selfray.train import build
+
+    settings = recipe().pretrain
+    encoder = build.objective(settings, Manifest.read(digits), 0).encoder
+    views, asked = build.views(settings), {"knn": {}, "clustering": {}, "retrieval": {}}
+    every, one = (
+        {
+            row["probe"]: row["raw"]
+            for row in compare(encoder, encoder, views, digits, asked, tmp_path, labels=n)["probes"]
+        }
+        for n in (None, 1)
+    )
+    assert one.pop("knn") < every.pop("knn") - 0.1
+    assert one == every

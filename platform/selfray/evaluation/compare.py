@@ -12,15 +12,21 @@ from ..corpus.manifest import Manifest
 from ..encoders.encoder import Encoder
 from ..errors import UserError
 from ..probes import find
-from ..probes.probe import Features
+from ..probes.probe import Features, Probe, Score
 from ..train import health
 from ..views.random import sample_keys
 from ..views.views import Views
 from . import raw, shown
 from .features import Samples, embed, few, load
+from .steps import Steps, standard
+from .verdict import verdict
 
 SHOWN = 2000
 """Test samples kept for the report's map and galleries."""
+
+WHO = ("pretrained", "untrained", "raw")
+Vectors = dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
+"""Of each of `WHO`: training and test samples."""
 
 
 def compare(
@@ -55,15 +61,30 @@ def compare(
         "untrained": (embed(untrained, train.data, prepare), embed(untrained, test.data, prepare)),
         "raw": raw.vectors(manifest.kind, train.data, test.data, manifest.facts),
     }
+    encoders = {"pretrained": trained, "untrained": untrained}
     labelled = bool((train.labels >= 0).all() and (test.labels >= 0).all()) and len(np.unique(train.labels)) > 1
-    asked = probes.items() if labelled else ()
     fit = np.arange(len(train.ids)) if labels is None else few(train.labels, labels, seed)
-    rows = [_probe(name, settings, vectors, train, test, fit, raw.NAMES[manifest.kind]) for name, settings in asked]
+    rows, unfit = list[dict[str, Any]](), list[str]()
+    for name, settings in probes.items():
+        probe = find(name)(**settings)
+        if probe.asks == "labels" and not labelled:
+            continue
+        try:
+            if probe.asks == "steps":
+                found = _over_time(name, probe, encoders, train, test, manifest)
+            else:
+                found = _of_labels(probe, vectors, train, test, fit)
+        except UserError as problem:  # one probe that does not apply is no reason to lose the others
+            unfit.append(str(problem))
+            continue
+        rows += _rows(name, probe, settings, found, probe.raw or raw.NAMES[manifest.kind])
+    rows.sort(key=lambda row: row["metric"] != "accuracy")  # the first ones speak for all, and everybody can read these
     results = {
         "samples": {"train": len(train.ids), "test": len(test.ids), "labels": len(fit)},
         "probes": rows,
-        "scores": _scores({"pretrained": trained, "untrained": untrained}, vectors, views, test),
-        "verdict": _verdict(rows, labelled),
+        "unfit": unfit,
+        "scores": _scores(encoders, vectors, views, test),
+        "verdict": verdict(rows, labelled, unfit),
     }
     out.mkdir(parents=True, exist_ok=True)
     part = slice(0, shown.PLAYED if manifest.kind == "audio" else SHOWN)
@@ -90,32 +111,43 @@ def _splits(corpus: str | Path, limit: int) -> tuple[Samples, Samples]:
     return load(corpus, "train", limit), load(corpus, "test", limit)
 
 
-def _probe(
-    name: str,
-    settings: dict[str, Any],
-    vectors: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]],
-    train: Samples,
-    test: Samples,
-    fit: NDArray[np.int64],
-    raw_name: str,
-) -> dict[str, Any]:
-    probe = find(name)(**settings)
-    correct = {
-        kind: probe.correct(Features(known[fit], train.labels[fit]), Features(unseen, test.labels))
-        for kind, (known, unseen) in vectors.items()
-    }
-    row: dict[str, Any] = {"probe": name, "metric": probe.metric, "protocol": probe.protocol, "settings": settings}
-    row |= {kind: float(right.mean()) for kind, right in correct.items()}
-    row |= {f"{kind}_interval": bootstrap(right) for kind, right in correct.items()}
-    return row | {"interval": row["pretrained_interval"], "raw_name": raw_name, "higher_is_better": True}
+def _of_labels(
+    probe: Probe, vectors: Vectors, train: Samples, test: Samples, fit: NDArray[np.int64]
+) -> dict[str, list[Score]]:
+    found = {}
+    for who, (known, unseen) in vectors.items():
+        fitted = Features(known[fit], train.labels[fit]) if probe.fits_labels else Features(known, train.labels)
+        found[who] = probe.scores(fitted, Features(unseen, test.labels))
+    return found
 
 
-def bootstrap(right: NDArray[np.bool_], draws: int = 1000) -> tuple[float, float]:
-    """A 95 % interval of the mean, from resampled test samples."""
-    random = np.random.default_rng(0)
-    means = random.binomial(len(right), right.mean(), size=draws) / len(right)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
+def _over_time(
+    name: str, probe: Probe, encoders: dict[str, Encoder], train: Samples, test: Samples, manifest: Manifest
+) -> dict[str, list[Score]]:
+    if manifest.kind != "series":
+        raise UserError(
+            f"{name} asks for values at time steps, which {manifest.kind} corpora do not have; leave it out"
+        )
+    windows = standard(train.data, test.data, manifest.mean, manifest.std)
+    found = {who: probe.over_time(windows, Steps(encoder, windows)) for who, encoder in encoders.items()}
+    return found | {"raw": probe.over_time(windows, None)}
+
+
+def _rows(
+    name: str, probe: Probe, settings: dict[str, Any], found: dict[str, list[Score]], raw_name: str
+) -> list[dict[str, Any]]:
+    """A row of `results.json` for each number of a probe; the first bears the probe's own name."""
+    rows = []
+    for scores in zip(*(found[who] for who in WHO), strict=True):
+        first = scores[0]
+        row: dict[str, Any] = {"probe": f"{name}/{first.part}" if first.part else name, "metric": first.metric}
+        row |= {"protocol": probe.protocol, "settings": settings}
+        row |= {who: score.value for who, score in zip(WHO, scores, strict=True)}
+        row |= {f"{who}_interval": score.interval for who, score in zip(WHO, scores, strict=True)}
+        row |= {"interval": first.interval, "raw_name": raw_name, "higher_is_better": first.higher_is_better}
+        beside = {text: value for score in scores for text, value in score.beside.items()}
+        rows.append(row | ({"beside": beside} if beside else {}))
+    return rows
 
 
 MEANINGS = {
@@ -129,7 +161,7 @@ MEANINGS = {
 @torch.inference_mode()
 def _scores(
     encoders: dict[str, Encoder],
-    vectors: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]],
+    vectors: Vectors,
     views: Views,
     test: Samples,
 ) -> list[dict[str, Any]]:
@@ -145,21 +177,3 @@ def _scores(
             agree = health.alignment(encoder.embed(pair["first"].to(place)), encoder.embed(pair["second"].to(place)))
             values["alignment"][kind] = float(agree)
     return [{"score": name, **found, "meaning": MEANINGS[name]} for name, found in values.items() if found]
-
-
-def _verdict(rows: list[dict[str, Any]], labelled: bool) -> str:
-    if not labelled:
-        return "The corpus has no labels, so only label-free scores are shown."
-    if not rows:
-        return "No probe was asked for."
-    better = [r for r in rows if r["pretrained_interval"][0] > max(r["untrained_interval"][1], r["raw_interval"][1])]
-    best = max(rows, key=lambda r: r["pretrained"])
-    numbers = (
-        f"{best['probe']} accuracy {best['pretrained']:.1%} on held-out samples, "
-        f"{best['untrained']:.1%} untrained, {best['raw']:.1%} {best['raw_name']}"
-    )
-    if len(better) == len(rows):
-        return f"Pretraining taught the encoder something on every probe: {numbers}."
-    if better:
-        return f"Pretraining helps on {', '.join(r['probe'] for r in better)} but not on every probe: {numbers}."
-    return f"No probe shows a gain from pretraining beyond chance: {numbers}."

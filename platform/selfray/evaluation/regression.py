@@ -26,27 +26,28 @@ def predictions(
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler().fit(known)
-    known, unseen = scaler.transform(known), scaler.transform(unseen)
+    # neighbouring values and features nearly repeat each other, which float32 cannot solve for
+    known_64, unseen_64 = (scaler.transform(part.astype(np.float64)) for part in (known, unseen))
     held = window % HELD == HELD - 1
     best = STRENGTHS[len(STRENGTHS) // 2]
     if held.any() and not held.all():
 
         def error(strength: float) -> float:
-            missed = _fitted(strength, known[~held], values[~held], known[held]) - values[held]
+            missed = _fitted(strength, known_64[~held], values[~held], known_64[held]) - values[held]
             return float(np.sqrt(np.square(missed).mean()) + np.abs(missed).mean())
 
         best = min(STRENGTHS, key=error)
-    return _fitted(best, known, values, unseen)
+    return _fitted(best, known_64, values, unseen_64)
 
 
 def _fitted(
-    strength: float, known: NDArray[np.float32], values: NDArray[np.float32], unseen: NDArray[np.float32]
+    strength: float, known: NDArray[np.float64], values: NDArray[np.float32], unseen: NDArray[np.float64]
 ) -> NDArray[np.float32]:
     from sklearn.linear_model import Ridge
 
     machine: Any = Ridge(alpha=strength).fit(known, values)
-    found: NDArray[np.float32] = machine.predict(unseen).reshape(len(unseen), -1)  # of one output it has no axis
-    return found
+    found: NDArray[np.float32] = machine.predict(unseen).astype(np.float32)
+    return found.reshape(len(unseen), -1)  # the prediction of one output has no second axis
 
 
 def errors(

@@ -33,7 +33,7 @@ class NextToken(Objective):
         return mean_of_all(said.loss, valid.sum()), word_scalars(said, valid.sum())
 
     def pictures(self, views: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`continued`: the first tokens of rows and what the model says next, drawn token by token, alike every time."""
+        """`continued`: the first tokens of rows and what the model says next, drawn one by one, alike every time."""
         rows, pad = views["tokens"], self.encoder.facts.get("pad", 0)
         words = word_embeddings(self.encoder, "next_token", causal=True).weight
         generator = torch.Generator(rows.device).manual_seed(0)

@@ -8,9 +8,10 @@ from .probe import Probe
 _HERE = sys.modules[__name__]
 
 
-def names() -> list[str]:
-    """The probes that ship with selfray."""
-    return discovery.names(_HERE, without=("probe",))
+def names(asks: str | None = None) -> list[str]:
+    """The probes that ship with selfray; only those that ask for `labels`, or for values at `steps`, if it is given."""
+    found = discovery.names(_HERE, without=("probe",))
+    return found if asks is None else [name for name in found if find(name).asks == asks]
 
 
 def find(name: str) -> type[Probe]:

@@ -1,10 +1,14 @@
-"""What every probe says: how well labels can be read from frozen features."""
+"""What every probe says: how well a question is answered from frozen features."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..evaluation.intervals import Interval, of_share
+from ..evaluation.steps import Steps, Windows
 
 
 @dataclass(frozen=True)
@@ -15,13 +19,48 @@ class Features:
     labels: NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Score:
+    """One number of a probe on the test split."""
+
+    metric: str
+    value: float
+    interval: Interval  # 95 %
+    part: str = ""  # tells the numbers of one probe apart; none for the first
+    higher_is_better: bool = True
+    beside: Mapping[str, float] = field(default_factory=dict)  # other simple answers to the same question, by name
+
+
 class Probe:
-    """Fits on the features of one split and answers for another; its constructor's arguments are its settings."""
+    """Fits on one split and answers for another; its constructor's arguments are its settings.
+
+    A probe of labels defines `correct`, or `scores` where right and wrong are not all there is to say. A probe of time
+    steps sets `asks = "steps"` and defines `over_time`. Either raises a UserError where it does not apply; the sentence
+    is then part of the results.
+    """
 
     metric: ClassVar[str] = "accuracy"
     protocol: ClassVar[str] = ""
     """One sentence that says what is done, with its source."""
 
+    asks: ClassVar[Literal["labels", "steps"]] = "labels"
+    """What the test split is asked for: labels of samples, or values at the steps of series."""
+
+    fits_labels: ClassVar[bool] = True
+    """Whether `evaluate.labels` limits what it is fitted on."""
+
+    raw: ClassVar[str] = ""
+    """What is done without an encoder, if it is not the same with raw samples."""
+
     def correct(self, train: Features, test: Features) -> NDArray[np.bool_]:
         """Whether each test sample's label was predicted."""
         raise NotImplementedError(f"{type(self).__name__} must define correct")
+
+    def scores(self, train: Features, test: Features) -> list[Score]:
+        """The numbers of test samples, always the same ones in the same order."""
+        right = self.correct(train, test)
+        return [Score(self.metric, float(right.mean()), of_share(right))]
+
+    def over_time(self, windows: Windows, steps: Steps | None) -> list[Score]:
+        """The numbers of test windows; without `steps` from raw values, with other simple answers `beside` them."""
+        raise NotImplementedError(f"{type(self).__name__} must define over_time")

@@ -1,12 +1,9 @@
 """A sweep in one folder: what is finished stays so, what was interrupted goes on, and the end explains it all."""
 
-import fcntl
 import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ from rich.console import Console
 from .. import paths
 from ..corpus import place, stream
 from ..errors import UserError
+from ..paths import only_one
 from ..recipe import HARMLESS, Recipe, flat
 from . import draw, finish, ledger, metric, outcome, page
 from .display import Display
@@ -89,7 +87,7 @@ class Sweep:
         """
         begun = time.monotonic()
         self.out.mkdir(parents=True, exist_ok=True)
-        with _only_one(self.out):
+        with only_one(self.out):
             if self.fresh:
                 _clear(self.out)
             self._prepare()
@@ -304,16 +302,3 @@ def _clear(out: Path) -> None:
         shutil.rmtree(out / name, ignore_errors=True)
     for name in ("sweep.json", "trials.json", "trials.parquet", "best.yaml", "mlflow.json", finish.MODEL, page.FILE):
         (out / name).unlink(missing_ok=True)
-
-
-@contextmanager
-def _only_one(out: Path) -> Iterator[None]:
-    """Refuse a second process in the same folder."""
-    with (out / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                f"another process is running in {paths.near(out)}; wait for it or give another --out"
-            ) from None
-        yield

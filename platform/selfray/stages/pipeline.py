@@ -1,9 +1,8 @@
 """A pipeline: the stages of a recipe in one folder, with all that surrounds them."""
 
-import fcntl
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ from rich.console import Console
 from .. import gate as conditions
 from .. import notices, paths
 from ..corpus.place import Place
-from ..errors import Refused, Temporary, UserError
+from ..errors import Refused, UserError
+from ..paths import only_one
 from ..recipe import differences, parse
 from ..settings import Recipe
 from . import corpus, embed, engine, evaluate, gate, notes, notify, pretrain, register
@@ -195,16 +195,3 @@ def folder(name: str, out: str | Path | None, date: str | None) -> Path:
 
 def _listed(lines: Sequence[str]) -> str:
     return "\n".join(f"  - {line}" for line in lines)
-
-
-@contextmanager
-def only_one(out: Path) -> Iterator[None]:
-    """Refuse a second process in the same run folder."""
-    with (out / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise Temporary(
-                f"another process is running in {paths.near(out)}; wait for it or give another --out"
-            ) from None
-        yield

@@ -41,7 +41,7 @@ def _interval(probe: dict[str, Any]) -> tuple[float, float] | None:
 
 
 def _axis(probe: dict[str, Any], probes: list[dict[str, Any]]) -> tuple[float, float]:
-    """Scores between 0 and 1 of the same metric share an axis that ends at 1; any other probe has its own."""
+    """Scores between 0 and 1 of the same metric share an axis that ends at 1; errors and all others have their own."""
 
     def covered(one: dict[str, Any]) -> list[float]:
         return [*_values(one).values(), *(_interval(one) or ())]
@@ -49,7 +49,7 @@ def _axis(probe: dict[str, Any], probes: list[dict[str, Any]]) -> tuple[float, f
     def bounded(one: dict[str, Any]) -> bool:
         return all(0 <= value <= 1 for value in covered(one))
 
-    if bounded(probe):
+    if bounded(probe) and probe.get("higher_is_better") is not False:
         alike = [one for one in probes if one.get("metric") == probe.get("metric")]
         lowest = min(value for one in alike if bounded(one) for value in covered(one))
         return min(0.8, math.floor(lowest * 10) / 10), 1.0
@@ -68,17 +68,21 @@ def _probe(probe: dict[str, Any], axis: tuple[float, float]) -> dict[str, Any]:
         "metric": metric + ("" if higher else " (lower is better)"),
         "protocol": str(probe.get("protocol") or ""),
         "raw_name": str(probe.get("raw_name") or "raw input"),
+        "beside": ", ".join(f"{name} {measure(value, metric)}" for name, value in part(probe, "beside").items()),
         "winner": winner,
         "interval": f"{measure(interval[0], metric)} to {measure(interval[1], metric)}" if interval else "",
         "plot": dot_row(values, interval, *axis),
         **shown,
-        **_gain(values, interval, metric, higher),
+        **_gain(values, part(probe, "beside"), interval, metric, higher),
     }
 
 
-def _gain(values: dict[str, float], interval: tuple[float, float] | None, metric: str, higher: bool) -> dict[str, str]:
-    """How far the pretrained encoder is from the better of its baselines, and whether that is more than noise."""
-    baselines = {who: values[who] for who in ("untrained", "raw") if who in values}
+def _gain(
+    values: dict[str, float], beside: dict[str, Any], interval: tuple[float, float] | None, metric: str, higher: bool
+) -> dict[str, str]:
+    """How far the pretrained encoder is from the best of its baselines, and whether that is more than noise."""
+    others = {name: value for name, value in beside.items() if number(value) is not None}
+    baselines = others | {who: values[who] for who in ("untrained", "raw") if who in values}
     if "pretrained" not in values or not baselines:
         return {"gain": "", "gain_kind": "", "gain_note": ""}
     best = (max if higher else min)(baselines.values())
