@@ -14,6 +14,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "results"
 FINGERPRINTED = ("objective", "encoder", "views", "optimizer", "batch", "steps")
+NOTHING = "Nothing is measured yet. `make quality-{}` measures every method and writes this page."
 Row = dict[str, Any]
 Case = tuple[Row, Any]
 """What tells a result from others, such as method and seed, and the recipe that makes it."""

@@ -109,7 +109,7 @@ def write() -> None:
         for name, kind in (("spectrum statistics", "raw"), ("MFCC statistics", "mfcc")):
             values = [f"{100 * every[0]['probes'][probe][kind]:.1f}" for probe in PROBES]
             lines.append(f"| {name} | {values[0]} | | {values[1]} | | | | |")
-    quality.write_page("audio", lines)
+    quality.write_page("audio", lines if rows else [*lines[:2], quality.NOTHING.format("audio")])
 
 
 def _line(method: str, found: list[Row]) -> str:

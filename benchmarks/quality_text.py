@@ -122,7 +122,7 @@ def write() -> None:
         "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     lines += [_line(method, rows[method]) for method in METHODS if method in rows]
-    quality.write_page("text", lines)
+    quality.write_page("text", lines if rows else [*lines[:2], quality.NOTHING.format("text")])
 
 
 def _line(method: str, found: list[Row]) -> str:
