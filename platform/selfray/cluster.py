@@ -3,10 +3,7 @@
 import logging
 import os
 import warnings
-from contextlib import suppress
 from functools import partial
-
-HELPERS_NICE = 15
 
 _NOTICES = {  # told by Ray at every start, about what is as it should be: logger -> beginning
     "ray._private.authentication.authentication_token_setup": "Token authentication is enabled",
@@ -57,30 +54,6 @@ def start(cpus: int | None = None) -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.WARNING)
-
-
-HELPERS = (
-    "PlacementGroupCleaner",
-    "SynchronizationActor",
-    "TrainController",
-    "PreemptionWatcher",
-    "DatasetManager",
-    "_StatsActor",
-    "_AutoscalingCoordinatorActor",
-    "Mailbox",
-)
-"""Actors that do next to nothing while workers train, but whose main threads wake a hundred times a second."""
-
-
-def stand_back() -> None:
-    """Let this node's helpers of Ray wait for training: on few cores each wake-up interrupts a thread of a step."""
-    import psutil
-
-    raylet = psutil.Process().parent()
-    for other in raylet.children() if raylet else ():
-        with suppress(psutil.Error, OSError):
-            if " ".join(other.cmdline()).removeprefix("ray::").startswith(HELPERS):
-                other.nice(max(other.nice(), HELPERS_NICE))
 
 
 def _other_than(notice: str, record: logging.LogRecord) -> bool:

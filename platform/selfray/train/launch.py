@@ -227,13 +227,11 @@ def _work(config: dict[str, Any]) -> int:
     """What a Ray Train worker runs; after a loss of workers Ray calls it again on all of them."""
     import ray
 
-    from .. import cluster
     from ..corpus import stream
 
     mailbox = config["mailbox"]
     if any(ray.get([mailbox.failure.remote(), mailbox.interruption.remote()])):
         return 0
-    cluster.stand_back()
     try:
         record = _noting(config["job"].run, mailbox.put.remote)
         return train(config["job"], record, stream.distributed, _Asked(mailbox), _noticed)
