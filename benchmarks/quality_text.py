@@ -10,6 +10,7 @@ docs/results/text.md is written from all results after each of them.
 
 import argparse
 import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean
@@ -23,10 +24,11 @@ METHODS = ["mlm", "electra", "nsp", "gpt", "simcse", "tsdae", "moco", "byol"]
 CORPUS = "bbc-news"
 BATCH, RATE = 64, 1e-3  # of every method: the pipelines' own are for encoders of twelve layers
 PROBES: dict[str, dict[str, Any]] = {"linear": {}, "knn": {}}
+COUNTED, ROWS = "3-grams", 512  # an n-gram model; the held-out rows that perplexities are of
 
 
 def main() -> None:
-    parser = quality.arguments(__doc__, METHODS)
+    parser = quality.arguments(__doc__, [*METHODS, COUNTED])
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--shape", default="tiny", help="of the encoder")
     parser.add_argument("--samples", type=int, default=60_000, help="rows that probes are fitted and tested on at most")
@@ -45,8 +47,9 @@ def recipe(method: str, seed: int, asked: argparse.Namespace) -> Any:
     """The method's pipeline on the corpus, with a small encoder."""
     from selfray import recipe as recipes
 
-    plain = recipes.load(f"text/{method}").plain()
+    plain = recipes.load(f"text/{'gpt' if method == COUNTED else method}").plain()
     plain |= {"seed": seed, "corpus": {"fetch": CORPUS}}
+    plain["name"] = method
     pretrain = plain["pretrain"]
     pretrain["encoder"] |= {"shape": asked.shape, "pooling": "mean"}
     pretrain["optimizer"] |= {"lr": RATE}
@@ -58,6 +61,8 @@ def recipe(method: str, seed: int, asked: argparse.Namespace) -> Any:
 
 def measured(one: Any, samples: int) -> Row:
     """Accuracies of one run, and perplexities on held-out rows where the objective predicts words."""
+    if one.name == COUNTED:
+        return counted(one)
     run = quality.pretrained(one, PROBES, samples)
     words = {
         "pretrained": perplexity(run.trained, run.views, run.corpus),
@@ -67,7 +72,7 @@ def measured(one: Any, samples: int) -> Row:
     return run.row() | {"perplexity": words, "steps": one.pretrain.steps, "shape": one.pretrain.encoder["shape"]}
 
 
-def perplexity(objective: Any, views: Any, corpus: Path, rows: int = 512) -> float | None:
+def perplexity(objective: Any, views: Any, corpus: Path, rows: int = ROWS) -> float | None:
     """Of the words that the objective predicts on held-out rows, with masks of a fixed seed."""
     import torch
 
@@ -89,18 +94,40 @@ def perplexity(objective: Any, views: Any, corpus: Path, rows: int = 512) -> flo
     return round(math.exp(mean(found)), 1)
 
 
+def counted(one: Any) -> Row:
+    """Perplexity of the held-out rows of `perplexity` by counting, in place of a network."""
+    from ngrams import KneserNey
+
+    from selfray.corpus import catalogue
+    from selfray.corpus.manifest import Manifest
+
+    corpus, begun = catalogue.fetch(one.corpus.fetch), time.perf_counter()
+    model = KneserNey(tokens(corpus, "train", 10**6), Manifest.read(corpus).facts["vocabulary"])
+    words = {"pretrained": round(model.perplexity(tokens(corpus, "test", ROWS)), 1)}
+    taken = {"seconds": round(time.perf_counter() - begun, 1), "steps": 0, "shape": ""}
+    return {"probes": {}, "perplexity": words} | taken
+
+
 def unigram(corpus: Path) -> float:
     """Perplexity of held-out words by how frequent they are in the training split, each counted once more."""
     import numpy as np
 
     from selfray.corpus.manifest import Manifest
+
+    vocabulary = Manifest.read(corpus).facts["vocabulary"]
+    train, test = (np.concatenate(tokens(corpus, split, 10**6)) for split in ("train", "test"))
+    counts = np.bincount(train, minlength=vocabulary) + 1.0
+    logs = np.log(counts / counts.sum())
+    return round(float(np.exp(-logs[test].mean())), 1)
+
+
+def tokens(corpus: Path, split: str, rows: int) -> list[list[int]]:
+    """The rows of a split without padding."""
+    from selfray.corpus.manifest import Manifest
     from selfray.evaluation.features import load
 
-    facts = Manifest.read(corpus).facts
-    train, test = (load(corpus, split, 10**6).data for split in ("train", "test"))
-    counts = np.bincount(train[train != facts["pad"]].astype(np.int64), minlength=facts["vocabulary"]) + 1.0
-    logs = np.log(counts / counts.sum())
-    return round(float(np.exp(-logs[test[test != facts["pad"]].astype(np.int64)].mean())), 1)
+    pad = Manifest.read(corpus).facts["pad"]
+    return [row[row != pad].tolist() for row in load(corpus, split, rows).data]
 
 
 def write() -> None:
@@ -113,7 +140,8 @@ def write() -> None:
         "standard error. The page is written by `make quality-text`. Each method is its pipeline in `pipelines/text/`",
         f"on a small encoder, with batches of {BATCH} and a learning rate of {RATE:g}; nothing was chosen by test",
         "labels. Perplexities are on held-out rows, of the words that the method predicts: they compare within a row",
-        "of the table only. That of `unigram` predicts every word from its frequency alone. Probed rows are the most",
+        "of the table only. That of `unigram` predicts every word from its frequency alone. The row of 3-grams is a",
+        "model of counts with Kneser-Ney smoothing, to be compared with `gpt`. Probed rows are the most",
         "of a split that probes see: below the size of the corpus they are whole blocks of the sorted articles, so",
         "topics are uneven and such rows only show that the script works.",
         "",
@@ -122,6 +150,9 @@ def write() -> None:
         "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     lines += [_line(method, rows[method]) for method in METHODS if method in rows]
+    if found := rows.get(COUNTED):
+        cells = ["", "", "", "", "", "", f"{found[0]['perplexity']['pretrained']:,.0f}", "", "", "", ""]
+        lines.append(quality.line([COUNTED, *cells, quality.seconds(found)]))
     quality.write_page("text", lines if rows else [*lines[:2], quality.NOTHING.format("text")])
 
 
