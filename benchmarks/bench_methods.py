@@ -171,9 +171,9 @@ def markdown(facts: dict[str, Any], found: list[dict[str, Any]], threads: int) -
         rows.append([*cells, f"{one['limit']:,.0f}", f"{one['ratio']:.2f}", verdict])
     header = ["method", "data", "encoder", "batch", "samples/s, twice", "limit", "of limit", f"at least {LEAST}"]
     note = (
-        f"{threads} torch threads, no Ray. *Limit* is loss, gradients, optimizer and `after_step` on one resident batch "
-        "of views, by the same trained objective. Networks and settings are those of the quality benchmarks. *Disturbed*: "
-        "the two runs of the loop, one before and one after the limit, differ by more than 10 %."
+        f"{threads} torch threads, no Ray. *Limit* is loss, gradients, optimizer and `after_step` on one resident "
+        "batch of views, by the same trained objective. Networks and settings are those of the quality benchmarks. "
+        "*Disturbed*: the two runs of the loop, one before and one after the limit, differ by more than 10 %."
     )
     return f"{results.provenance(facts)}  \n{note}\n\n{results.table(header, rows)}"
 
