@@ -1,4 +1,4 @@
-"""What pretraining on sound is worth: methods x seeds on spoken letters of 19 voices, beside trivial baselines.
+"""What pretraining on sound is worth: methods x seeds on spoken letters of 20 voices, beside trivial baselines.
 
     python benchmarks/quality_audio.py                              # all methods, three seeds
     python benchmarks/quality_audio.py --methods cpc tera --seeds 0
@@ -96,7 +96,7 @@ def write() -> None:
     lines = [
         "# Quality: sound",
         "",
-        f"Which of 19 voices speaks, on the held-out quarter of `{CORPUS}`: accuracy in per cent, the mean over seeds",
+        f"Which of 20 voices speaks, on the held-out quarter of `{CORPUS}`: accuracy in per cent, the mean over seeds",
         "and its standard error. The page is written by `make quality-audio`. Networks are small and runs short; the",
         "settings are those of `pipelines/audio/`, changed by the table `SMALL` in `benchmarks/quality_audio.py`.",
         "Language and microphone go with the voice, so this is no test of languages.",

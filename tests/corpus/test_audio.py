@@ -148,6 +148,15 @@ def test_half_a_file_is_truncated(format, subtype):
     assert reason(data[: len(data) // 2]) in ("truncated", "undecodable")
 
 
+def test_a_stream_that_was_stopped_after_a_whole_page_is_a_recording_and_one_cut_within_a_page_is_not():
+    hiss = np.random.default_rng(0).normal(scale=0.1, size=10 * 16_000)
+    data = encoded(hiss, format="OGG", subtype="VORBIS")
+    pages = [at for at in range(len(data)) if data.startswith(b"OggS", at)]
+    assert 80_000 < encode(data[: pages[-1]])[0].length < len(hiss)
+    for cut in (pages[-1] + 3, pages[-1] + 20, pages[-1] + 28, len(data) - 1):
+        assert reason(data[:cut]) == "truncated"
+
+
 def test_the_pauses_of_a_recording_are_left_out_and_their_numbers_stay_free():
     wave = np.concatenate([tone(seconds=1.0), np.zeros(32_000), tone(seconds=1.0)])
     kept = [row.id % Audio.pieces for row in encode(encoded(wave), seconds=1.0)]

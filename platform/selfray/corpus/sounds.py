@@ -106,9 +106,7 @@ def _missing(data: bytes) -> str:
     if data[:4] == b"RIFF":
         return _wav_missing(data)
     if data[:4] == b"OggS":
-        last = data.rfind(b"OggS")
-        ended = len(data) > last + 5 and data[last + 5] & 4
-        return "" if ended else "the last page is not the end of the stream"
+        return _ogg_missing(data)
     return _mp3_missing(data)
 
 
@@ -123,6 +121,20 @@ def _wav_missing(data: bytes) -> str:
             return "" if whole else f"{there:,} bytes of samples instead of {size:,}"
         at += 8 + size + size % 2
     return "it ends before its samples"
+
+
+def _ogg_missing(data: bytes) -> str:
+    """Compare the last page with the size that its header tells (RFC 3533, section 6).
+
+    A stream may end with any page: a recorder that was stopped sets no flag of an end.
+    """
+    last = data.rfind(b"OggS")
+    if len(data) <= last + 26:
+        return "it ends in the header of a page"
+    segments = data[last + 27 : last + 27 + data[last + 26]]
+    there, said = len(data) - last, 27 + data[last + 26] + sum(segments)
+    ended = data[last + 5] & 4  # what follows the flagged end is not of this stream
+    return "" if there == said or (ended and there > said) else f"the last page has {there:,} bytes instead of {said:,}"
 
 
 def _mp3_missing(data: bytes) -> str:
