@@ -5,7 +5,8 @@ import torch
 
 from selfray.encoders.conv import Conv
 from selfray.encoders.vit import ViT
-from selfray.objectives.autoencoder import Autoencoder, damaged, squared_error
+from selfray.objectives.autoencoder import Autoencoder
+from selfray.parts.rebuild import damaged, squared_error
 from selfray.views.random import sample_keys
 
 KEYS = sample_keys(torch.arange(6), 0, 0)
@@ -28,23 +29,21 @@ def test_the_loss_is_the_squared_error_in_units_of_the_corpus_variance():
 
 def test_noise_blots_out_its_share_of_the_positions_in_all_channels_and_repeats():
     keys = sample_keys(torch.arange(50), 0, 0)
-    images, blank = torch.rand(50, 3, 20, 20) + 1, torch.zeros(50, 3, 20, 20)
-    seen = damaged(images, keys, 0.3, blank)
+    images = torch.rand(50, 3, 20, 20) + 1
+    seen = damaged(images, keys, 0.3)
     gone = seen == 0
     assert gone.float().mean().item() == pytest.approx(0.3, abs=0.01)
     assert torch.equal(gone.any(1), gone.all(1))
     assert torch.equal(seen[~gone], images[~gone])
-    assert torch.equal(seen, damaged(images, keys, 0.3, blank))
+    assert torch.equal(seen, damaged(images, keys, 0.3))
 
 
 def test_the_target_is_the_clean_input_and_the_encoder_sees_the_damaged_one():
     model, images = made(noise=0.5).eval(), torch.rand(6, 1, 12, 12)
-    seen = damaged(images, KEYS, 0.5, torch.full_like(images, 0.3))
+    target = (images - 0.3) / 0.2
     with torch.no_grad():
-        rebuilt = model.decoder(model.encoder.embed(seen))
-        torch.testing.assert_close(
-            model.loss(images, KEYS)[0], squared_error(rebuilt, (images - 0.3) / 0.2), rtol=1e-5, atol=0
-        )
+        rebuilt = model.decoder(model.encoder.embed(0.3 + 0.2 * damaged(target, KEYS, 0.5)))
+        torch.testing.assert_close(model.loss(images, KEYS)[0], squared_error(rebuilt, target), rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("settings", [{"code": "positions"}, {"latent": 3}, {"code": "positions", "latent": 2}])

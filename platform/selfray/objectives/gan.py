@@ -5,8 +5,8 @@ from torch import Tensor, nn
 
 from ..bounds import NonNegative, PositiveInt
 from ..encoders.encoder import Encoder
+from ..parts import rebuild
 from ..parts.adversary import Critic, critic_loss, fooling_loss, frozen, gradient_penalty
-from ..parts.decoders import VectorDecoder, channels_of, denormalise
 from ..views.random import OBJECTIVE, normal
 from .objective import Objective
 
@@ -16,6 +16,7 @@ class GAN(Objective):
 
     The critic learns from detached pairs, and encoder and generator through a critic with detached weights, so that
     one backward pass gives each its own gradient. Their loss is the non-saturating one, with the labels swapped.
+    Gaps and padding of series and sounds are the mean for the critic.
 
     Args:
         latent: Width of the code z, standard normal.
@@ -40,12 +41,13 @@ class GAN(Objective):
         super().__init__(encoder)
         self.latent, self.penalty = latent, penalty
         self.code = nn.Linear(encoder.width, latent)
-        self.generator = VectorDecoder(encoder, latent, channels_of(encoder), width)
-        self.critic = Critic(encoder.size, channels_of(encoder), critic_width, code=latent, spectral=spectral)
+        self.generator = rebuild.vector_decoder(encoder, "gan", latent, width)
+        size, channels = self.generator.size, self.generator.channels
+        self.critic = Critic(size, channels, critic_width, code=latent, spectral=spectral)
 
     def loss(self, images: Tensor, keys: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The critic's loss plus that of encoder and generator; 2 ln 2 each where the critic is at a loss."""
-        real, drawn = self.encoder.normalise(images), normal(keys, OBJECTIVE, self.latent)
+        real, drawn = rebuild.values(self.encoder, images).nan_to_num(), normal(keys, OBJECTIVE, self.latent)
         code, made = self.code(self.encoder.embed(images)), self.generator(drawn)
         real_says = self.critic(real, code.detach())
         fake_says = self.critic(made.detach(), drawn)
@@ -64,4 +66,4 @@ class GAN(Objective):
             "reconstructed": self.code(self.encoder.embed(views["images"])),
             "generated": normal(views["keys"], OBJECTIVE, self.latent),
         }
-        return {name: denormalise(self.encoder, self.generator(code)).clamp(0, 1) for name, code in codes.items()}
+        return rebuild.shown(self.encoder, **{name: self.generator(code) for name, code in codes.items()})

@@ -3,12 +3,14 @@
 import math
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ..bounds import NonNegative, Positive, PositiveInt
 from ..encoders.encoder import Encoder
-from ..parts.decoders import VectorDecoder, channels_of, denormalise
+from ..errors import UserError
+from ..parts import rebuild
 from ..parts.precision import full_precision
 from ..train.distributed import all_sum, rows_of_all
 from ..views.random import OBJECTIVE, normal
@@ -30,9 +32,10 @@ class VAE(Objective):
         free_nats: Divergence of each dimension, averaged over the batch of all workers, below which it costs a
             constant (free bits, Kingma et al. 2016, arXiv:1606.04934, appendix C.8); 0 for none.
         likelihood: `bernoulli` takes values in [0, 1] as probabilities, as the paper does for digits; `gaussian`
-            has a fixed deviation.
+            has a fixed deviation, and is the one for series and sounds, where missing values do not count.
         deviation: That deviation, in deviations of the corpus.
-        width: Width of the decoder's first layer.
+        decoder: Of series and sounds, `convolutional` or `recurrent`.
+        width: Width of the decoder's first layer, or of its state.
     """
 
     views = "single"
@@ -45,24 +48,31 @@ class VAE(Objective):
         free_nats: NonNegative = 0.0,
         likelihood: Literal["bernoulli", "gaussian"] = "bernoulli",
         deviation: Positive = 0.3,
+        decoder: Literal["convolutional", "recurrent"] = "convolutional",
         width: PositiveInt = 128,
     ):
         super().__init__(encoder)
+        if likelihood == "bernoulli" and encoder.kind in ("audio", "series"):
+            raise UserError(
+                f"objective.likelihood bernoulli is for values in [0, 1], which {encoder.kind} has not; "
+                "set objective.likelihood=gaussian"
+            )
         self.beta, self.free_nats, self.likelihood, self.deviation = beta, free_nats, likelihood, deviation
         self.posterior = nn.Linear(encoder.width, 2 * latent)
-        self.decoder = VectorDecoder(encoder, latent, channels_of(encoder), width)
+        self.decoder = rebuild.vector_decoder(encoder, "vae", latent, width, decoder)
 
     def loss(self, images: Tensor, keys: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The bound for each value; logged in nats a sample, with the divergence of each dimension of the code."""
+        target = images if self.likelihood == "bernoulli" else rebuild.values(self.encoder, images)
         mean, log_variance = self._posterior(images)
         output = self.decoder(sampled(mean, log_variance, normal(keys, OBJECTIVE, mean.shape[1])))
         if self.likelihood == "bernoulli":
-            misfit = bernoulli_nats(output, images)
+            misfit = bernoulli_nats(output, target)
         else:
-            misfit = gaussian_nats(output, self.encoder.normalise(images), self.deviation)
+            misfit = gaussian_nats(output, target, self.deviation)
         divergence_BD = divergence(mean, log_variance)
         priced = divergence_BD.sum(1).mean() if not self.free_nats else free_bits(divergence_BD, self.free_nats)
-        loss = (misfit + self.beta * priced) / math.prod(images.shape[1:])
+        loss = (misfit + self.beta * priced) / math.prod(target.shape[1:])
         each = divergence_BD.detach().mean(0)
         return loss, {
             "misfit_nats": misfit.detach(),
@@ -75,16 +85,14 @@ class VAE(Objective):
         """Reconstructions from the mean code, and what codes drawn from the prior decode to."""
         mean, _ = self._posterior(views["images"])
         drawn = normal(views["keys"], OBJECTIVE, mean.shape[1])
-        return {"reconstructed": self._shown(mean), "drawn from the prior": self._shown(drawn)}
+        made = {"reconstructed": self.decoder(mean), "drawn from the prior": self.decoder(drawn)}
+        if self.likelihood == "bernoulli":
+            return {name: logits.sigmoid() for name, logits in made.items()}
+        return rebuild.shown(self.encoder, **made)
 
     def _posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_variance = self.posterior(self.encoder.embed(images)).chunk(2, dim=1)
         return mean, log_variance.clamp(-LARGEST_LOG_VARIANCE, LARGEST_LOG_VARIANCE)
-
-    def _shown(self, code: Tensor) -> Tensor:
-        output: Tensor = self.decoder(code)
-        bernoulli = self.likelihood == "bernoulli"
-        return output.sigmoid() if bernoulli else denormalise(self.encoder, output).clamp(0, 1)
 
 
 @full_precision
@@ -113,6 +121,7 @@ def bernoulli_nats(logits: Tensor, target: Tensor) -> Tensor:
 
 @full_precision
 def gaussian_nats(mean: Tensor, target: Tensor, deviation: float) -> Tensor:
-    """Minus the log likelihood of a sample under a Gaussian of fixed deviation, averaged over the batch."""
-    constant = math.log(deviation) + math.log(2 * math.pi) / 2
-    return ((mean - target) / deviation).square().sum() / (2 * len(target)) + constant * target[0].numel()
+    """Minus the log likelihood of a sample under a Gaussian of fixed deviation, known values only; the batch's mean."""
+    known, constant = ~target.isnan(), math.log(deviation) + math.log(2 * math.pi) / 2
+    nats = ((mean - target.nan_to_num()) / deviation).square() / 2 + constant
+    return torch.where(known, nats, 0.0).sum() / len(target)

@@ -62,17 +62,43 @@ class VectorDecoder(nn.Module):
         width: Width of the vectors.
         channels: Channels of the output.
         inner: Width of the features on the grid.
+        shrink: As of `Decoder`.
     """
 
-    def __init__(self, encoder: Encoder, width: int, channels: int, inner: int):
+    def __init__(self, encoder: Encoder, width: int, channels: int, inner: int, shrink: int = 1):
         super().__init__()
         self.inner = inner
         self.spread = nn.Linear(width, math.prod(encoder.grid) * inner)
-        self.decoder = Decoder(encoder, inner, channels)
+        self.decoder = Decoder(encoder, inner, channels, shrink)
+        self.size, self.channels = self.decoder.size, channels
 
     def forward(self, vectors: Tensor) -> Tensor:
         """(batch, width) -> (batch, channels, *size)."""
         values: Tensor = self.decoder(self.spread(vectors).unflatten(1, (-1, self.inner)))
+        return values
+
+
+class RecurrentDecoder(nn.Module):
+    """One vector a sample to values over time: a gated recurrent network that sees the vector at every step.
+
+    Args:
+        width: Width of the vectors.
+        channels: Channels of the output.
+        inner: Width of the network's state.
+        steps: Length of the output.
+    """
+
+    def __init__(self, width: int, channels: int, inner: int, steps: int):
+        super().__init__()
+        self.size, self.channels = (steps,), channels
+        self.begin = nn.Linear(width, inner)
+        self.network = nn.GRU(width, inner, batch_first=True)
+        self.leave = nn.Linear(inner, channels)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """(batch, width) -> (batch, channels, steps)."""
+        states, _ = self.network(vectors[:, None].expand(-1, *self.size, -1), self.begin(vectors).tanh()[None])
+        values: Tensor = self.leave(states).transpose(1, 2)
         return values
 
 
