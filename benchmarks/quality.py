@@ -132,6 +132,26 @@ def pretrained(one: Any, probes: dict[str, dict[str, Any]], samples: int = 60_00
     return Outcome(trained, untrained, views, corpus, found, seconds, losses)
 
 
+def held_out(objective: Any, views: Any, corpus: Path, scalar: str, rows: int = 512) -> list[float]:
+    """A scalar that an objective logs, for each batch of held-out samples, with draws of a fixed seed; else nothing."""
+    import torch
+
+    from selfray.evaluation.features import load
+    from selfray.train.build import asks_for_ids
+    from selfray.views.random import sample_keys
+
+    test, found = load(corpus, "test", rows), []
+    with torch.inference_mode():
+        for at in range(0, len(test.ids), 64):
+            ids = torch.from_numpy(test.ids[at : at + 64])
+            seen = views.make(objective.views, torch.tensor(test.data[at : at + 64]), sample_keys(ids, 0, 0))
+            _, scalars = objective(seen | ({"ids": ids} if asks_for_ids(objective) else {}))
+            if scalar not in scalars:
+                return []
+            found.append(float(scalars[scalar]))
+    return found
+
+
 def accuracy(rows: list[Row], probe: str, kind: str = "pretrained") -> str:
     """A cell of a table: the mean over seeds and its standard error."""
     return spread([row["probes"][probe][kind] for row in rows])
@@ -141,6 +161,12 @@ def spread(values: list[float]) -> str:
     """Mean and standard error in per cent."""
     error = f" ± {100 * stdev(values) / len(values) ** 0.5:.1f}" if len(values) > 1 else ""
     return f"{100 * mean(values):.1f}{error}"
+
+
+def gain(rows: list[Row], probe: str) -> str:
+    """A cell of a table: how much better than untrained."""
+    gains = [row["probes"][probe]["pretrained"] - row["probes"][probe]["untrained"] for row in rows]
+    return f"{'+' if mean(gains) > 0 else ''}{spread(gains)}"
 
 
 def seconds(rows: list[Row]) -> str:

@@ -168,18 +168,17 @@ def write() -> None:
 
 
 def _line(method: str, found: list[Row]) -> str:
-    cells = [method, *(_gain(found, probe) for probe in PROBES), *(quality.accuracy(found, probe) for probe in PROBES)]
+    cells = [
+        method,
+        *(quality.gain(found, probe) for probe in PROBES),
+        *(quality.accuracy(found, probe) for probe in PROBES),
+    ]
     cells.append(", ".join(quality.accuracy(found, probe, "untrained") for probe in PROBES))
     scores = [f"{mean(row['scores'][name] for row in found):.{digits}f}" for name, digits in _SCORES.items()]
     return quality.line([*cells, *scores, str(len(found)), quality.seconds(found)])
 
 
 _SCORES = {"rankme": 1, "uniformity": 2}
-
-
-def _gain(found: list[Row], probe: str) -> str:
-    gains = [row["probes"][probe]["pretrained"] - row["probes"][probe]["untrained"] for row in found]
-    return f"{'+' if mean(gains) > 0 else ''}{quality.spread(gains)}"
 
 
 def _draw(rows: dict[str, list[Row]], methods: list[str]) -> None:

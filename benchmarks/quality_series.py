@@ -17,7 +17,8 @@ import quality
 from quality import Case, Row
 
 LEDGER = quality.Ledger("series", "method", "set", "seed")
-METHODS = ["ts2vec", "triplet", "ts_tcc", "tnc", "tst", "simclr", "moco", "byol"]
+METHODS = ["ts2vec", "triplet", "ts_tcc", "tnc", "tst", "simclr", "moco", "byol", "swav", "deepcluster"]
+METHODS += ["autoencoder", "vae", "gan", "forecasting"]
 QUICK = ["italy-power-demand", "japanese-vowels", "arrow-head", "pickup-gesture", "osu-leaf"]
 ALL = [*QUICK, "gun-point", "basic-motions", "acsf1"]
 PROBES: dict[str, dict[str, Any]] = {"svm": {}, "linear": {}, "ridge": {}, "knn": {"neighbours": 1}}
@@ -108,9 +109,7 @@ def write() -> None:
 
 
 def _line(method: str, name: str, found: list[Row]) -> str:
-    gains = [r["probes"]["svm"]["pretrained"] - r["probes"]["svm"]["untrained"] for r in found]
-    gain = quality.spread(gains) if gains[0] < 0 else f"+{quality.spread(gains)}"
-    cells = [method, gain, *(quality.accuracy(found, probe) for probe in PROBES)]
+    cells = [method, quality.gain(found, "svm"), *(quality.accuracy(found, probe) for probe in PROBES)]
     cells += [quality.accuracy(found, "svm", kind) for kind in ("untrained", "raw")]
     return quality.line([*cells, _published(method, name), str(len(found)), quality.seconds(found)])
 

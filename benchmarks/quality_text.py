@@ -72,26 +72,10 @@ def measured(one: Any, samples: int) -> Row:
     return run.row() | {"perplexity": words, "steps": one.pretrain.steps, "shape": one.pretrain.encoder["shape"]}
 
 
-def perplexity(objective: Any, views: Any, corpus: Path, rows: int = ROWS) -> float | None:
+def perplexity(objective: Any, views: Any, corpus: Path) -> float | None:
     """Of the words that the objective predicts on held-out rows, with masks of a fixed seed."""
-    import torch
-
-    from selfray.evaluation.features import load
-    from selfray.train.build import asks_for_ids
-    from selfray.views.random import sample_keys
-
-    test = load(corpus, "test", rows)
-    found = []
-    with torch.inference_mode():
-        for at in range(0, len(test.ids), 64):
-            ids = torch.from_numpy(test.ids[at : at + 64])
-            keys = sample_keys(ids, 0, 0)
-            seen = views.make(objective.views, torch.tensor(test.data[at : at + 64]), keys)
-            _, scalars = objective(seen | ({"ids": ids} if asks_for_ids(objective) else {}))
-            if "perplexity" not in scalars:
-                return None
-            found.append(float(scalars["perplexity"].log()))
-    return round(math.exp(mean(found)), 1)
+    found = quality.held_out(objective, views, corpus, "perplexity", ROWS)
+    return round(math.exp(mean(map(math.log, found))), 1) if found else None
 
 
 def counted(one: Any) -> Row:
