@@ -112,7 +112,7 @@ def write() -> None:
         "and its standard error. The page is written by `make quality-audio`. Networks are small and runs short; the",
         "settings are those of `pipelines/audio/`, changed by the table `SMALL` in `benchmarks/quality_audio.py`.",
         "Language and microphone go with the voice, so this is no test of languages. For `denoising` and `separation`",
-        "decibels are how much they improve the scale-invariant ratio of signal to distortion, on 512 held-out segments.",
+        "decibels are how much they improve the scale-invariant ratio of signal to distortion, on 512 held-out clips.",
         "",
         "| method | gain kNN | gain linear | kNN | untrained | linear | untrained | decibels | untrained "
         "| steps | seeds | seconds |",

@@ -148,6 +148,7 @@ def write() -> None:
         "`make quality-image`; settings are those of `pipelines/image/`, changed by the table `SMALL` in",
         "`benchmarks/quality_image.py`. How they were chosen is in [the experiments](../experiments.md).",
         "RankMe and uniformity are label-free scores of the embeddings. Gains are over the same network untrained.",
+        "Seconds are of a machine of two cores that did other things as well, with one thread or two.",
         "",
         "![kNN and linear accuracy of every method](../images/quality-image.png)",
         "",
