@@ -28,6 +28,10 @@ SMALL: dict[str, dict[str, Any]] = {  # what differs from the pipeline besides b
     "byol": {"encoder": CONVOLUTIONS, "objective": {"hidden": 512, "width": 64}},
     "cpc": {"encoder": {"name": "cpc", "width": 128, "inner": 64}, "optimizer": {"name": "adamw", "lr": 1e-3}},
     "wav2vec2": {"encoder": {"name": "wav2vec2", "shape": "tiny", "dropout": 0.0, "reach": 16}},
+    "hubert": {
+        "encoder": {"name": "wav2vec2", "shape": "tiny", "dropout": 0.0, "reach": 16},
+        "objective": {"clusters": 50, "layer": 1},
+    },
     "best_rq": {"encoder": FRAMES | {"stack": 4}, "objective": {"codes": 512}},
     "tera": {"encoder": FRAMES | {"stack": 2}},
     "autoencoder": {"encoder": CONVOLUTIONS},

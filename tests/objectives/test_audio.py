@@ -9,13 +9,14 @@ from torch.nn.functional import pad
 
 from selfray.encoders.inputs import audio
 from selfray.errors import UserError
-from selfray.objectives.best_rq import BestRQ, classified
+from selfray.objectives.best_rq import BestRQ
 from selfray.objectives.cpc import CPC, info_nce_ahead
 from selfray.objectives.denoising import Denoising
 from selfray.objectives.masked import Masked
 from selfray.objectives.separation import mixture_parts, separated
 from selfray.objectives.simclr import SimCLR
 from selfray.objectives.wav2vec2 import Wav2Vec2
+from selfray.parts.losses import classified
 from selfray.parts.spans import random_others, random_spans
 from selfray.parts.spectrum import levelled
 from selfray.train import rules

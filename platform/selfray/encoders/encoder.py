@@ -138,6 +138,17 @@ class Encoder(nn.Module):
         """Features of local features, as `forward` returns them; at masked positions `token` (width,) is seen."""
         raise NotImplementedError(f"{type(self).__name__} has no local features")
 
+    def shortened(self, layers: int | None = None) -> "Encoder":
+        """A copy that ends after so many of its layers, half of them if left out, with the features of the last one.
+
+        Raises:
+            UserError: this family has no such layers, or fewer.
+        """
+        raise UserError(
+            f"encoder {type(self).__module__.rpartition('.')[2]!r} has no layers to take features from; use "
+            "encoder.name=wav2vec2"
+        )
+
     def needs_local(self, objective: str) -> None:
         """Raise a UserError unless this family has `local` and `context`."""
         if type(self).local is Encoder.local:

@@ -1,5 +1,6 @@
 """Convolutions over the waveform, then a Transformer, from transformers, configured from scratch (arXiv:2006.11477)."""
 
+import copy
 from typing import ClassVar, Literal
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ..bounds import Fraction, PositiveInt
+from ..errors import UserError
 from ..parts.mel import one_channel
 from ..parts.ragged import pooled
 from ..parts.spectrum import frames_of, lengths, levelled, valid_frames
@@ -78,6 +80,15 @@ class Wav2Vec2(Encoder):
             )
         )
         self.width, self.local_width, self.stride, self.pooling = width, inner, STRIDE, pooling
+
+    def shortened(self, layers: int | None = None) -> "Wav2Vec2":
+        """A copy that ends after so many layers of the Transformer, or after half of them."""
+        known = len(self.network.encoder.layers)
+        if layers and layers > known:
+            raise UserError(f"objective.layer is {layers}, but the encoder has {known} layers; lower it")
+        short = copy.deepcopy(self)
+        short.network.encoder.layers = short.network.encoder.layers[: layers or (known + 1) // 2]
+        return short
 
     def local(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """What the convolutions make of the waveform, and which positions are no padding."""

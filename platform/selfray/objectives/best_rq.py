@@ -5,14 +5,14 @@ from typing import Annotated
 import torch
 from annotated_types import Gt, Le
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, pad
+from torch.nn.functional import pad
 
 from ..bounds import NonNegative, PositiveInt
 from ..encoders.encoder import Encoder
 from ..parts.decoders import channels_of
-from ..parts.precision import full_precision
+from ..parts.losses import classified
 from ..parts.quantizer import RandomQuantizer
-from ..parts.ragged import inside, masked_mean
+from ..parts.ragged import inside
 from ..parts.spans import random_spans
 from ..views.random import OBJECTIVE, normal
 from .objective import Objective
@@ -68,11 +68,3 @@ class BestRQ(Objective):
         )
         share = used / used.sum().clamp_min(1)
         return loss, {"accuracy": right.detach(), "code_perplexity": torch.special.entr(share).sum().exp()}
-
-
-@full_precision
-def classified(logits_BPV: Tensor, codes_BP: Tensor, hidden_BP: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean cross-entropy over all workers' hidden positions, and how often the likeliest code is the right one."""
-    errors = cross_entropy(logits_BPV.flatten(0, 1), codes_BP.flatten(), reduction="none").view_as(codes_BP)
-    right = (logits_BPV.argmax(2) == codes_BP).float()
-    return masked_mean(errors, hidden_BP), masked_mean(right, hidden_BP)

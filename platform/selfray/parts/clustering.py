@@ -1,10 +1,12 @@
 """k-means and what goes before and after it, on the device where the features are."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from ..errors import UserError
+from ..train.distributed import all_sum, gather_equal
+from .precision import full_precision
 
 DISTANCES = 2**26
 """Distances computed at a time, 256 MiB of fp32."""
@@ -96,3 +98,57 @@ def agreement(first_N: Tensor, second_N: Tensor) -> float:
 
 def _entropy(counts: Tensor) -> float:
     return float(torch.special.entr(counts.double() / counts.sum()).sum())
+
+
+class StreamingKMeans(nn.Module):
+    """k-means that learns from every batch it sees in training (Sculley 2010, *Web-scale k-means clustering*).
+
+    A centre is the mean of all rows that were ever assigned to it. The first centres are rows of the first batch. All
+    workers' rows count alike, and shapes never depend on values, so nothing waits for the device.
+
+    Args:
+        clusters: K.
+        width: D.
+    """
+
+    centres: Tensor
+    counts: Tensor
+
+    def __init__(self, clusters: int, width: int):
+        super().__init__()
+        self.register_buffer("centres", torch.zeros(clusters, width))
+        self.register_buffer("counts", torch.zeros(clusters))
+
+    def begin_anew(self) -> None:
+        """Forget all; the next batch gives the first centres."""
+        self.counts.zero_()
+
+    @torch.no_grad()
+    @full_precision
+    def forward(self, rows_ND: Tensor, counted_N: Tensor, draws_N: Tensor) -> Tensor:
+        """The nearest centre of each row, int64 (N,), before anything is learned from them.
+
+        Args:
+            rows_ND: What is clustered.
+            counted_N: bool, whether a row is one; others learn nothing and may be first centres only for want of rows.
+            draws_N: uniform in [0, 1): the rows with the lowest are the first centres.
+        """
+        first = self._first(rows_ND, torch.where(counted_N, draws_N, draws_N + 1))
+        centres_KD = torch.where(self.counts.any(), self.centres, first)
+        own_N = nearest(rows_ND, centres_KD)
+        if self.training:
+            counted = counted_N.to(rows_ND.dtype)
+            new_K = all_sum(torch.zeros_like(self.counts).index_add_(0, own_N, counted))
+            sums_KD = all_sum(torch.zeros_like(centres_KD).index_add_(0, own_N, rows_ND * counted[:, None]))
+            self.counts += new_K
+            step_KD = (sums_KD - new_K[:, None] * centres_KD) / self.counts.clamp_min(1)[:, None]
+            self.centres.copy_(centres_KD + step_KD)
+        return own_N
+
+    def _first(self, rows_ND: Tensor, draws_N: Tensor) -> Tensor:
+        """The rows of all workers with the lowest draws; where there are fewer than clusters, some of them again."""
+        places = torch.arange(len(self.counts), device=rows_ND.device)
+        order = draws_N.argsort(stable=True)[places % len(draws_N)]
+        again = 2.0 * (places // len(draws_N))
+        lowest, rows = gather_equal(draws_N[order] + again), gather_equal(rows_ND[order])
+        return rows[lowest.argsort(stable=True)[: len(places)]]

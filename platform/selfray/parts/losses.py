@@ -6,6 +6,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from ..train.distributed import gather, gather_detached, rows_before
 from .precision import full_precision
+from .ragged import masked_mean
 
 
 @full_precision
@@ -86,3 +87,11 @@ def swapped_cross_entropy(targets_TBK: Tensor, logits_VBK: Tensor) -> Tensor:
 def perplexity(probabilities_BK: Tensor) -> Tensor:
     """How many of the K prototypes are used: exp of the entropy of the mean distribution; 1 is collapse, K is even."""
     return torch.special.entr(probabilities_BK.detach().mean(0)).sum().exp()
+
+
+@full_precision
+def classified(logits_BPV: Tensor, codes_BP: Tensor, hidden_BP: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean cross-entropy over all workers' hidden positions, and how often the likeliest code is the right one."""
+    errors = cross_entropy(logits_BPV.flatten(0, 1), codes_BP.flatten(), reduction="none").view_as(codes_BP)
+    right = (logits_BPV.argmax(2) == codes_BP).float()
+    return masked_mean(errors, hidden_BP), masked_mean(right, hidden_BP)

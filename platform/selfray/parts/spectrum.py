@@ -120,6 +120,15 @@ def mfcc(log_mel_BNM: Tensor, coefficients: int = 13) -> Tensor:
     return log_mel_BNM * (10 / math.log(10)) @ matrix
 
 
+def deltas(values_BND: Tensor, reach: int = 2) -> Tensor:
+    """Slopes over time by least squares over `reach` frames on each side, the outermost repeated: (B, N, D)."""
+    padded = torch.cat([values_BND[:, :1]] * reach + [values_BND] + [values_BND[:, -1:]] * reach, dim=1)
+    count = values_BND.shape[1]
+    steps = range(1, reach + 1)
+    rise = [k * (padded[:, reach + k :][:, :count] - padded[:, reach - k :][:, :count]) for k in steps]
+    return torch.stack(rise).sum(0) / (2 * sum(k * k for k in steps))
+
+
 def statistics(waves: Tensor, rate: int, coefficients: int = 20) -> Tensor:
     """Mean and deviation over time of each waveform's MFCCs: what a probe can do without any network.
 

@@ -100,6 +100,16 @@ def gather_detached(local: Tensor) -> Tensor:
     return torch.cat([part[:count] for part, count in zip(parts, rows, strict=True)])
 
 
+@torch.no_grad()
+def gather_equal(local: Tensor) -> Tensor:
+    """All workers' rows in rank order, without gradient, of which every worker has the same number."""
+    if world() == 1:
+        return local.detach()
+    parts = [torch.empty_like(local) for _ in range(world())]
+    dist.all_gather(parts, local.detach().contiguous())
+    return torch.cat(parts)
+
+
 def all_sum(local: Tensor) -> Tensor:
     """The sum over workers, with gradient."""
     return local if world() == 1 else _Sum.apply(local)
