@@ -52,6 +52,11 @@ quality-text: $(VENV)/.installed ## methods on text beside TF-IDF and the untrai
 quality-audio: $(VENV)/.installed ## methods on sound beside statistics of the spectrum (an hour; goes on where it was)
 	@$(BIN)/python benchmarks/quality_audio.py
 
+sweep-pages: $(VENV)/.installed ## published ablations by sweep, what ASHA saves, what ranks runs without labels (hours; goes on)
+	@$(BIN)/python benchmarks/sweep_pages.py
+	@$(BIN)/python benchmarks/sweep_budget.py
+	@$(BIN)/python benchmarks/selection.py
+
 .venv-deploy/requirements-check.txt: deploy/requirements-check.txt
 	@$(PYTHON) deploy/check_environment.py >/dev/null
 
@@ -64,4 +69,4 @@ deploy-check: $(VENV)/.installed .venv-deploy/requirements-check.txt ## the same
 clean: ## remove what the targets made, but not runs and corpora
 	rm -rf $(VENV) .venv-bench .venv-deploy dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup quickstart test test-all lint format types bench deploy-lint deploy-check quality-image quality-series quality-text quality-audio clean
+.PHONY: help setup quickstart test test-all lint format types bench deploy-lint deploy-check quality-image quality-series quality-text quality-audio sweep-pages clean

@@ -1,5 +1,7 @@
 """Spaces: what may be written, what is refused before anything starts, and what is drawn."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,30 +14,39 @@ from selfray.search import constraints, draw, space
 from selfray.search.space import Space
 from selfray.search.values import Values
 
-HOME = {  # a shipped pipeline on which each shipped space makes sense
-    "temperature": "image/simclr",
-    "queue_size": "image/moco",
-    "momentum": "image/byol",
-    "augmentation": "image/simclr",
-    "optimizer": "image/simclr",
-    "projector": "image/barlow_twins",
-}
+FITS = re.compile(r"^# Fits (.+?)\.$", re.MULTILINE | re.DOTALL)
+"""Where a shipped space says for which shipped pipelines it is."""
+PAIRS = [
+    (name, pipeline)
+    for name, file in space.shipped().items()
+    for found in FITS.findall(file.read_text(encoding="utf-8"))
+    for pipeline in re.split(r",\s+(?:# )?", found)
+]
 
 
 def of(knobs, **settings) -> Space:
     return Space.model_validate({"knobs": knobs, **settings})
 
 
-@pytest.mark.parametrize("name", sorted(space.shipped()))
-def test_every_shipped_space_fits_its_pipeline_and_names_its_paper(name, recipe):
-    found = space.load(name)
-    if name in HOME:
-        home = recipes.load(HOME[name])
-    else:  # its objective's pipeline comes later
-        home = recipe(objective={"name": "mae"}, encoder={"name": "vit", "patch": 4})
+@pytest.mark.parametrize(("name", "pipeline"), PAIRS)
+def test_every_shipped_space_fits_the_pipelines_that_it_names(name, pipeline):
+    found, home = space.load(name), recipes.load(pipeline)
     space.check(found, home)
-    assert "arXiv:" in space.shipped()[name].read_text()
-    assert draw.grid(found, home) if found.search == "grid" else draw.random_settings(found, home, 5)
+    drawn = draw.grid(found, home) if found.search == "grid" else draw.random_settings(found, home, 5)
+    assert len(drawn) > 1
+    for settings in drawn:
+        space.apply(home, settings)
+
+
+def test_every_shipped_space_names_its_pipelines_and_its_paper():
+    assert {name for name, _ in PAIRS} == {*space.shipped()}
+    for file in space.shipped().values():
+        assert re.search(r"arXiv:\d{4}\.\d{5}", file.read_text(encoding="utf-8")), file
+
+
+def test_a_space_whose_conditions_no_setting_of_the_pipeline_meets_is_refused(recipe):
+    with pytest.raises(UserError, match="no knob of this space counts for objective 'simclr'"):
+        space.check(space.load("clustering"), recipe())
 
 
 @given(

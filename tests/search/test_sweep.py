@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from selfray import recipe as recipes
 from selfray.errors import UserError
 from selfray.search.space import Space
 from selfray.search.sweep import Sweep
@@ -133,3 +134,20 @@ def test_a_killed_sweep_goes_on_where_it_was(recipe, digits, tmp_path):
     for lines in after.values():
         assert [json.loads(line)["step"] for line in lines] == [10, 20, 30, 40, 50, 60]
     assert all(after[id][: len(lines)] == lines for id, lines in before.items())
+
+
+@pytest.mark.slow
+def test_a_time_budget_ends_the_search_early_and_the_same_sweep_goes_on(sweep, tmp_path):
+    asked = of({"objective.temperature": {"uniform": [0.1, 1.0], "points": 200}}, search="grid", scheduler="none")
+    made = sweep(asked, {"steps": 40}, time_budget=0.5).run()
+    finished = made["counts"]["finished"]
+    assert 0 < finished < 200
+    assert made["counts"]["stopped"] == made["counts"]["failed"] == 0  # the rest was interrupted, not judged worse
+    best = recipes.load(tmp_path / "sweep/best.yaml").pretrain.objective["temperature"]
+    assert best == made["settings"]["objective.temperature"]
+    before = {id: lines for id, lines in curves(tmp_path / "sweep").items() if len(lines) == 2}
+    assert len(before) >= finished
+    again = sweep(asked, {"steps": 40}, time_budget=0.5).run()
+    after = curves(tmp_path / "sweep")
+    assert again["counts"]["finished"] > finished
+    assert all(after[id] == lines for id, lines in before.items())

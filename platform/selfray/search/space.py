@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from pydantic import Field, field_validator
 
 from .. import paths, signature
@@ -43,7 +43,9 @@ class Space(Stage):
     reduction: Annotated[int, Ge(2)] = Field(3, description="One of so many goes on at each look of asha, hyperband.")
     levels: Annotated[int, Ge(2)] = Field(3, description="Looks of asha and hyperband, the last at the end.")
     samples: PositiveInt = Field(5000, description="Samples that a judgement uses; a fifth of them are unseen labels.")
-    gpu_share: Annotated[float, Ge(0.01)] = Field(1.0, description="GPU of a trial where the pipeline has gpu: true.")
+    gpu_share: Annotated[float, Ge(0.01), Le(1)] = Field(
+        1.0, description="GPU of a trial where the pipeline has gpu: true."
+    )
     seed: NonNegativeInt = Field(0, description="Fixes what is drawn.")
 
     @field_validator("knobs", mode="before")
@@ -229,6 +231,11 @@ def _possible(space: Space, recipe: Recipe) -> None:
     from .draw import draw, feasible
 
     random, base = np.random.default_rng(space.seed), flat(recipe.plain())
+    if not draw(space, base, random):
+        raise UserError(
+            f"no knob of this space counts for objective {recipe.pretrain.objective['name']!r} with the settings of "
+            "this pipeline; use another space, or change the conditions (when) of its knobs"
+        )
     if not any(feasible(space, recipe, draw(space, base, random)) for _ in range(DRAWS if space.constraints else 1)):
         said = " and ".join(space.constraints)
         raise UserError(f"none of {DRAWS} draws meets {said}; change the values or the constraints")

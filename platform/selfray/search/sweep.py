@@ -151,13 +151,13 @@ class Sweep:
             return cores
         import ray
 
-        from .tuning import prepare_ray
+        from .tuning import prepare_ray, room
 
         prepare_ray()
         gpus = ray.cluster_resources().get("GPU", 0)
         if not gpus:
             raise UserError("gpu is true, but the cluster has no GPU; set gpu=false")
-        return max(1, int(gpus / self.space.gpu_share))
+        return room(gpus, self.space.gpu_share)
 
     def _count(self) -> int:
         return self.space.trials if self.space.search == "optuna" else len(self.drawn())

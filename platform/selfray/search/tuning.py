@@ -168,6 +168,22 @@ def _point(space: Space, base: dict[str, Any], settings: Settings) -> dict[str, 
     return found
 
 
+def room(gpus: float, share: float) -> int:
+    """Trials that fit on GPUs at once: a trial's share lies on one of them, so what is left of each stays unused."""
+    return max(1, int(gpus) * int(1 / share + 1e-9))
+
+
+def resources(cpus: float, concurrent: int, gpu: float) -> dict[str, float]:
+    """What a trial asks of Ray: its part of the CPUs, rounded down so that all fit at once, and its GPU share if any.
+
+    Args:
+        cpus: Of the cluster.
+        concurrent: Trials at once.
+        gpu: Share of one GPU; 0 for none.
+    """
+    return {"cpu": max(0.01, int(100 * cpus / concurrent) / 100), **({"gpu": gpu} if gpu else {})}
+
+
 def tune_all(
     plan: Plan,
     mode: str,
@@ -199,11 +215,10 @@ def tune_all(
     import ray
     from ray import tune
 
-    cpus = ray.cluster_resources().get("CPU", 1.0)
     worst = -WORST if mode == "max" else WORST
     work: Any = tune.with_resources(
         tune.with_parameters(trainable, plan=plan, worst=worst),
-        {"cpu": max(0.01, int(100 * cpus / concurrent) / 100), **({"gpu": gpu} if gpu else {})},
+        resources(ray.cluster_resources().get("CPU", 1.0), concurrent, gpu),
     )
     name: Callable[[Any], str] = lambda one: str(one.trial_id)  # noqa: E731
     shutil.rmtree(folder, ignore_errors=True)
