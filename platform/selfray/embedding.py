@@ -16,11 +16,11 @@ from .corpus.manifest import Manifest
 from .corpus.read import batches, decode
 from .corpus.work import SPLITS
 from .errors import UserError
+from .neighbors.vectors import NOTE
 from .storage import Storage
 from .train.build import input_channels
 
 BATCH = 512
-NOTE = "_embedding.json"  # readers of a folder of Parquet leave out names with an underscore
 
 
 def embed(
@@ -29,11 +29,13 @@ def embed(
     out: str | Path,
     gpu: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    index: bool = False,
 ) -> int:
     """Write `id`, `label`, `group`, `source` and `embedding` of every sample; returns the number of rows.
 
     Shards that are there already are not done again, so an interrupted job continues when it is repeated. Those of
-    another encoder or of another corpus are removed first; `_embedding.json` says whose they are.
+    another encoder or of another corpus are removed first; `_embedding.json` says whose they are, and what a search
+    needs to know to embed a query in the same way.
 
     Args:
         model: An exported encoder or its registry URI.
@@ -41,17 +43,25 @@ def embed(
         out: Folder for the Parquet files, laid out like the corpus's.
         gpu: Run on the cluster's GPUs, one encoder each.
         progress: Called with shards done and shards in all.
+        index: Make an index of the vectors too, for `selfray neighbors`.
 
     Raises:
-        UserError: the model reads other data than the corpus holds, or rows would be missing.
+        UserError: the model reads other data than the corpus holds, rows would be missing, or an index is asked for
+            and cannot be made here.
     """
     import ray
 
     from . import cluster
+    from .neighbors import index as neighbors
+    from .neighbors import query
 
+    if index:
+        neighbors.needed()
     manifest, out = Manifest.read(corpus), Path(out).resolve()
     made_by = _check(model, manifest)
-    _make_room(out, {"encoder": made_by, "corpus": manifest.fingerprint})
+    where = place.absolute(model) if Path(model).is_dir() else str(model)
+    facts = {"model": where, **query.noted(manifest, corpus)}
+    _make_room(out, {"encoder": made_by, "corpus": manifest.fingerprint}, facts)
     tasks: list[dict[str, Any]] = [
         {"file": shard.file, "rows": shard.rows, "corpus": place.absolute(corpus), "out": str(out)}
         for shards in manifest.splits.values()
@@ -80,18 +90,24 @@ def embed(
     expected = sum(int(task["rows"]) for task in tasks)
     if written != expected:
         raise UserError(f"{out} holds {written} embeddings of {expected} samples; remove it and run the command again")
+    if index:
+        neighbors.refresh(out)
     return written
 
 
-def _make_room(out: Path, identity: dict[str, str]) -> None:
-    """Remove the shards of another encoder or corpus, and note whose are to come."""
+def _make_room(out: Path, identity: dict[str, str], facts: dict[str, Any]) -> None:
+    """Remove the shards of another encoder or corpus with their index, and note whose are to come."""
+    from .neighbors import index
+
     note = out / NOTE
     known = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
-    if known == identity:
+    if known == identity | facts:
         return
-    for split in SPLITS:
-        shutil.rmtree(out / split, ignore_errors=True)
-    Storage.at(out).write(NOTE, json.dumps(identity).encode())
+    if {key: known.get(key) for key in identity} != identity:
+        index.remove(out)
+        for split in SPLITS:
+            shutil.rmtree(out / split, ignore_errors=True)
+    Storage.at(out).write(NOTE, json.dumps(identity | facts).encode())
 
 
 def _check(model: str | Path, manifest: Manifest) -> str:

@@ -151,6 +151,7 @@ class Embed(Stage):
 
     corpus: str | None = Field(None, description="The corpus; the pretraining one if left out.")
     out: str | None = Field(None, description="Where to; embeddings/ in the run's folder if left out.")
+    index: bool = Field(False, description="Make an index too, for `selfray neighbors`; needs the extra index.")
 
     @field_validator("corpus")
     @classmethod

@@ -43,6 +43,9 @@ def embed_(
     corpus: Annotated[Path, typer.Argument(help="A prepared corpus.")],
     out: Annotated[Path, typer.Argument(help="Folder for the Parquet files.")],
     gpu: Annotated[bool, typer.Option(help="Use the cluster's GPUs.")] = False,
+    index: Annotated[
+        bool, typer.Option("--index", help="Make an index too, for `selfray neighbors`; needs selfray[index].")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Embeddings of a whole corpus as Parquet, through Ray Data."""
@@ -50,10 +53,10 @@ def embed_(
 
     console = Console(quiet=as_json)
     with console.status("starting Ray ...") as status:
-        rows = embed(model, corpus, out, gpu, lambda done, total: status.update(f"{done} of {total} shards"))
+        rows = embed(model, corpus, out, gpu, lambda done, total: status.update(f"{done} of {total} shards"), index)
     if as_json:
         print(json.dumps({"rows": rows, "out": str(out)}))
-    console.print(f"{rows:,} embeddings in {out}", highlight=False)
+    console.print(f"{rows:,} embeddings{' and an index' if index else ''} in {out}", highlight=False)
 
 
 @app.command("report")

@@ -11,9 +11,11 @@ from .stage import Stage
 
 def inputs(run: Run) -> dict[str, Any]:
     """Settings, and the corpus that is embedded."""
-    assert run.recipe.embed is not None
-    corpus = run.recipe.embed.corpus or run.folder
-    return {**settings(run.recipe.embed, "embed"), "corpus": Manifest.read(corpus).fingerprint}
+    asked = run.recipe.embed
+    assert asked is not None
+    corpus = asked.corpus or run.folder
+    left_out = () if asked.index else ("index",)  # what was embedded before there were indexes stays done
+    return {**settings(asked, "embed", left_out), "corpus": Manifest.read(corpus).fingerprint}
 
 
 def work(run: Run) -> dict[str, Any]:
@@ -22,8 +24,9 @@ def work(run: Run) -> dict[str, Any]:
 
     asked = run.recipe.embed
     assert asked is not None
-    rows = embed(run.encoder, asked.corpus or run.folder, _folder(run), run.recipe.pretrain.gpu)
-    return {"rows": rows, "said": f"{rows:,} rows in {paths.near(_folder(run))}"}
+    rows = embed(run.encoder, asked.corpus or run.folder, _folder(run), run.recipe.pretrain.gpu, index=asked.index)
+    said = f"{rows:,} rows{' and an index' if asked.index else ''} in {paths.near(_folder(run))}"
+    return {"rows": rows, "said": said}
 
 
 def _folder(run: Run) -> Path:
@@ -32,8 +35,14 @@ def _folder(run: Run) -> Path:
 
 
 def missing(run: Run) -> str:
-    """The folder, if it was removed."""
-    return "" if _folder(run).is_dir() else f"{paths.near(_folder(run))} is not there any more"
+    """The folder or its index, if it was removed."""
+    assert run.recipe.embed is not None
+    wanted = _folder(run)
+    if run.recipe.embed.index:
+        from ..neighbors.index import NOTE
+
+        wanted /= NOTE
+    return "" if wanted.exists() else f"{paths.near(wanted)} is not there any more"
 
 
 STAGE = Stage("embed", inputs, work, missing)

@@ -80,6 +80,10 @@ class Pipeline:
         begun, run = time.monotonic(), self.context
         if self.recipe.notify:
             notices.check(self.recipe.notify)
+        if self.recipe.embed and self.recipe.embed.index:
+            from ..neighbors import index
+
+            index.needed()
         engine.selected(self.stages, self.first, self.last)
         self.out.mkdir(parents=True, exist_ok=True)
         with only_one(self.out):
