@@ -1,5 +1,8 @@
 """Batches of mixtures, limited epochs and object stores; for one local corpus see tests/train and tests/cluster."""
 
+import os
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -84,3 +87,32 @@ def test_a_corpus_in_an_object_store_gives_the_same_batches(digits_corpus, bucke
     assert np.array_equal(read_rows(there, "test", [3, 1])["data"], read_rows(digits_corpus, "test", [3, 1])["data"])
     with pytest.raises(UserError, match="is not a prepared corpus"):
         stream.plan(f"{bucket}/nothing", 16, seed=1, lanes=4)
+
+
+def test_one_corpus_comes_once_an_epoch_and_goes_on_at_any_step_with_any_number_of_workers(digits_corpus):
+    plan = stream.plan(digits_corpus, 16, seed=2, lanes=4)
+    steps, last = plan.order.steps, 2 * plan.order.steps
+    there, whole = set(read_rows(digits_corpus, "train", slice(None))["id"].tolist()), list(stream.local(plan, 0, last))
+    for epoch in range(2):
+        ids = [one for batch in whole if batch.epoch == epoch for one in batch.ids.tolist()]
+        assert len(there) - 16 < len(ids) <= len(there)
+        assert len(set(ids)) == len(ids)
+        assert set(ids) <= there
+    for first, world in ((1, 1), (steps - 1, 2), (steps + 7, 3), (last - 1, 4)):
+        workers = [stream.local(replace(plan, rank=rank, world=world), first, last) for rank in range(world)]
+        for batch, *parts in zip(whole[first:], *workers, strict=True):
+            assert np.array_equal(batch.ids, np.concatenate([part.ids for part in parts]))
+            assert np.array_equal(batch.samples, np.concatenate([part.samples for part in parts]))
+
+
+def test_the_order_is_the_same_in_another_process(digits_corpus):
+    script = (
+        "import sys; from selfray.corpus import stream; plan = stream.plan(sys.argv[1], 16, seed=2, lanes=4); "
+        "print(*(one for batch in stream.local(plan, 0, 20) for one in batch.ids))"
+    )
+    command = [sys.executable, "-c", script, str(digits_corpus)]
+    done = subprocess.run(
+        command, env=os.environ | {"PYTHONHASHSEED": "1"}, capture_output=True, text=True, check=True, timeout=60
+    )
+    here = [batch.ids for batch in stream.local(stream.plan(digits_corpus, 16, seed=2, lanes=4), 0, 20)]
+    assert list(map(int, done.stdout.split())) == np.concatenate(here).tolist()
