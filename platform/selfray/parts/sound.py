@@ -4,10 +4,13 @@ B: batch, T: samples of a waveform, L: a waveform's own length, behind which it 
 """
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
+from .rows import by_rows
 from .spectrum import to_hertz, to_mel
 
 REACH = 8  # samples on each side that an interpolated one is made of
@@ -29,22 +32,37 @@ def resampled(waves_BT: Tensor, start_B: Tensor, speed_B: Tensor | None, samples
         start_B: whole samples.
         speed_B: None plays as it is, without any interpolation.
     """
-    T = waves_BT.shape[1]
-    steps = torch.arange(samples, device=waves_BT.device)
     if speed_B is None:
-        index = start_B.long()[:, None] + steps
+        index = start_B.long()[:, None] + torch.arange(samples, device=waves_BT.device)
+        T = waves_BT.shape[1]
         return waves_BT.gather(1, index.clamp(0, T - 1)) * (index < T)
+    return by_rows(partial(_interpolated, samples=samples), samples, waves_BT, start_B, speed_B)
+
+
+def _interpolated(waves_BT: Tensor, start_B: Tensor, speed_B: Tensor, samples: int) -> Tensor:
+    T = waves_BT.shape[1]
     # a position as whole part and rest of two float32 numbers would lose the rest after 2**24 samples
-    place = start_B.double()[:, None] + steps * speed_B.double()[:, None]
+    place = start_B.double()[:, None] + torch.arange(samples, device=waves_BT.device) * speed_B.double()[:, None]
     left = place.floor()
     rest = (place - left).float()
+    index = left.long().clamp_max(T + REACH - 1)
+    silent = pad(waves_BT, (REACH - 1, 2 * REACH))
     cut = (1 / speed_B).clamp_max(1.0)[:, None]
+    # The sine and the window of all taps follow from those of the rest by the addition theorems.
+    turn, slow = math.pi * cut, math.pi / REACH
+    sine, cosine = (turn * rest).sin(), (turn * rest).cos()
+    window_sine, window_cosine = (slow * rest).sin() / 2, (slow * rest).cos() / 2
     total = torch.zeros_like(rest)
     for tap in range(1 - REACH, REACH + 1):
-        index = left.long() + tap
         distance = tap - rest
-        weight = cut * torch.sinc(cut * distance) * (distance * (math.pi / 2 / REACH)).cos().square()
-        total = total + waves_BT.gather(1, index.clamp(0, T - 1)) * weight * ((index >= 0) & (index < T))
+        if tap in (0, 1):  # where the distance may be next to 0
+            near = distance.abs().clamp_min(TINY)
+            weight = (turn * near).sin().div_(math.pi * near)
+        else:
+            angle = turn * tap
+            weight = torch.addcmul(angle.sin() * cosine, angle.cos(), sine, value=-1).div_(math.pi * distance)
+        window = (0.5 + math.cos(slow * tap) * window_cosine).add_(window_sine, alpha=math.sin(slow * tap))
+        total = total.addcmul(weight * window, silent.narrow(1, tap + REACH - 1, T + REACH).gather(1, index))
     return total
 
 

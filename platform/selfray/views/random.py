@@ -1,9 +1,12 @@
 """Random numbers that are a pure function of who they are for: the same on any device, in any batch, after a resume."""
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
+
+from ..parts.rows import by_rows
 
 # splitmix64: Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (OOPSLA 2014), section 5;
 # torch has no complete uint64 arithmetic, so the constants are those of the paper as two's complement int64.
@@ -43,10 +46,7 @@ def uniform(keys: Tensor, stream: int, count: int) -> Tensor:
     Returns:
         float32, (batch, count). Row i depends on `keys[i]` and `stream` only.
     """
-    start = _mix(keys + _wrap((stream + 1) * GOLDEN))
-    # Exclusive or, not a sum: the compiler takes sums of positions for addresses, and those must not overflow.
-    bits = _mix(start[:, None] ^ torch.arange(count, device=keys.device))
-    draws = _shift(bits, 40).to(torch.float32) * 2.0**-24
+    draws = by_rows(partial(_draws, count=count), count, _mix(keys + _wrap((stream + 1) * GOLDEN)))
     # A view that the compiler cannot see through: it stores the numbers instead of hashing again for every pixel.
     return draws.as_strided(draws.shape, draws.stride())
 
@@ -58,6 +58,12 @@ def normal(keys: Tensor, stream: int, count: int) -> Tensor:
         float32, (batch, count).
     """
     return torch.erfinv(2 * uniform(keys, stream, count) + (2.0**-24 - 1)) * math.sqrt(2)
+
+
+def _draws(start: Tensor, count: int) -> Tensor:
+    # Exclusive or, not a sum: the compiler takes sums of positions for addresses, and those must not overflow.
+    bits = _mix(start[:, None] ^ torch.arange(count, device=start.device))
+    return _shift(bits, 40).to(torch.float32) * 2.0**-24
 
 
 def _mix(x: Tensor) -> Tensor:
