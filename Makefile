@@ -36,8 +36,9 @@ format: $(VENV)/.installed ## put the style right
 types: $(VENV)/.installed ## types
 	@$(BIN)/mypy
 
-bench: $(VENV)/.installed ## samples per second beside the limit and beside a peer (quiet machine; half an hour)
+bench: $(VENV)/.installed ## samples per second beside the limit and beside a peer (quiet machine; three quarters of an hour)
 	@$(BIN)/python benchmarks/bench_image.py --peer-python "$$($(BIN)/python benchmarks/peer_environment.py .venv-bench)"
+	@$(BIN)/python benchmarks/bench_text.py --peer-python "$$($(BIN)/python benchmarks/peer_environment.py .venv-bench)"
 	@$(BIN)/python benchmarks/bench_methods.py
 
 quality-image: $(VENV)/.installed ## methods on images beside the untrained encoder and raw pixels (hours; goes on where it was)

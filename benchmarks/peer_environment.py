@@ -17,6 +17,8 @@ DEFAULT = HERE.parent / ".venv-bench"
 REQUIREMENTS = HERE / "requirements.txt"
 IMPORTS = """
 import torchvision_stub, torchvision, pytorch_lightning, selfray
+from transformers import Trainer
+import accelerate
 from lightly.loss import NTXentLoss
 from lightly.models.modules.heads import SimCLRProjectionHead
 from lightly.transforms import SimCLRTransform
