@@ -42,6 +42,18 @@ def test_negatives_are_other_hidden_positions_of_the_same_sample_evenly():
     assert (alone[0, 1] == 1).all()
 
 
+def test_the_gumbel_noise_is_finite_for_the_smallest_and_the_largest_number_that_is_drawn():
+    """One of 16 million draws is either, and a step of wav2vec 2.0 has more than a million draws."""
+    quantizer = ProductQuantizer(4, 6, 2, 3)
+    for draw in (0.0, 1 - 2.0**-24):
+        draws = torch.full((2, 5, 6), 0.5)
+        draws[0, 0, 1] = draw
+        found = quantizer(torch.randn(2, 5, 4), torch.tensor(2.0), draws)
+        found.values.sum().backward()
+        assert found.values.isfinite().all()
+        assert all(one.grad.isfinite().all() for one in quantizer.parameters())
+
+
 def test_gumbel_codes_follow_the_probabilities_and_values_are_the_codes_vectors():
     torch.manual_seed(0)
     quantizer = ProductQuantizer(4, 6, 2, 3)

@@ -12,7 +12,7 @@ from torch.nn.functional import normalize, one_hot
 from ..train.distributed import all_sum
 from .precision import full_precision
 
-TINY = 2.0**-25  # half of the smallest step of `uniform`, so that no logarithm is infinite
+TINY = 2.0**-25  # half of the smallest step of `uniform`, instead of 0, whose logarithm is infinite
 
 
 class Quantized(NamedTuple):
@@ -60,7 +60,7 @@ def quantized(logits: Tensor, vectors_GVd: Tensor, temperature: Tensor, draws: T
         chosen = logits.argmax(-1)
         picked = one_hot(chosen, codes).to(logits.dtype)
     else:
-        noise = -(-(draws.view_as(logits) + TINY).log()).log()
+        noise = -(-draws.view_as(logits).clamp_min(TINY).log()).log()  # a sum could be 1, whose noise is infinite
         soft = ((logits + noise) / temperature).softmax(-1)
         chosen = soft.argmax(-1)
         picked = one_hot(chosen, codes).to(logits.dtype) + soft - soft.detach()
