@@ -39,6 +39,7 @@ types: $(VENV)/.installed ## types
 bench: $(VENV)/.installed ## samples per second beside the limit and beside a peer (quiet machine; three quarters of an hour)
 	@$(BIN)/python benchmarks/bench_image.py --peer-python "$$($(BIN)/python benchmarks/peer_environment.py .venv-bench)"
 	@$(BIN)/python benchmarks/bench_text.py --peer-python "$$($(BIN)/python benchmarks/peer_environment.py .venv-bench)"
+	@$(BIN)/python benchmarks/bench_audio.py --peer-python "$$($(BIN)/python benchmarks/peer_environment.py .venv-bench)"
 	@$(BIN)/python benchmarks/bench_methods.py
 
 quality-image: $(VENV)/.installed ## methods on images beside the untrained encoder and raw pixels (hours; goes on where it was)

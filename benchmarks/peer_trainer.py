@@ -6,7 +6,6 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 import torch
-from text_variants import HELD_OUT, Clock, trained_numbers
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset
@@ -19,6 +18,7 @@ from transformers import (
     TrainerCallback,
     TrainingArguments,
 )
+from variants import HELD_OUT, Clock, trained_numbers
 
 from selfray.corpus.manifest import Manifest
 from selfray.encoders.bert import SHAPES
@@ -27,7 +27,7 @@ from selfray.train import build
 from selfray.views.random import sample_keys
 
 if TYPE_CHECKING:
-    from bench_text import Task
+    from beside import Task
 
 
 class Rows(Dataset):
@@ -66,7 +66,7 @@ class Timed(TrainerCallback):
         self.shares.append(self.collator.share)
 
 
-def train(task: "Task", packed: bool) -> dict[str, Any]:
+def train(task: "Task", one: Any, packed: bool) -> dict[str, Any]:
     """Rate, share of useful tokens, trained numbers and held-out loss."""
     folder = Path(task.corpus)
     manifest = Manifest.read(folder / "packed")
@@ -111,7 +111,7 @@ def train(task: "Task", packed: bool) -> dict[str, Any]:
         "rate": timed.clock.rate,
         "useful": mean(timed.shares),
         "parameters": trained_numbers(model),
-        "loss": held_out_loss(task, model.eval(), manifest),
+        "loss": held_out_loss(one, model.eval(), manifest),
     }
 
 
@@ -134,10 +134,10 @@ def paragraphs(folder: Path, tokenizer: PreTrainedTokenizerFast, length: int) ->
     return [[tokenizer.cls_token_id, *ids, tokenizer.sep_token_id] for ids in found]
 
 
-def held_out_loss(task: "Task", model: BertForMaskedLM, manifest: Manifest) -> float:
+def held_out_loss(one: Any, model: BertForMaskedLM, manifest: Manifest) -> float:
     """At the places that selfray's held-out loss is of; documents of a packed row see each other, as in training."""
-    test, losses = load(Path(task.corpus, "packed"), "test", HELD_OUT), list[Tensor]()
-    views = build.views(task.recipe.pretrain, manifest.facts)
+    test, losses = load(Path(one.corpus.path), "test", HELD_OUT), list[Tensor]()
+    views = build.views(one.pretrain, manifest.facts)
     with torch.inference_mode():
         for at in range(0, len(test.ids), 64):
             keys = sample_keys(torch.from_numpy(test.ids[at : at + 64]), 0, 0)
