@@ -11,6 +11,7 @@ from selfray import objectives
 from selfray.parts.momentum import Momentum
 from selfray.signature import model
 from selfray.train.optimizers import build
+from selfray.views import random
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from specimens import made, views_of
@@ -26,6 +27,21 @@ def test_loss_is_a_finite_scalar_and_its_scalars_are_detached(objective):
     assert loss.ndim == 0
     assert torch.isfinite(loss)
     assert all(value.ndim == 0 and not value.requires_grad for value in scalars.values())
+
+
+def test_the_smallest_and_the_largest_random_numbers_are_harmless(objective, monkeypatch):
+    """Each is one of 16 million, and some objectives draw more than a million a step."""
+    usual = random._draws
+
+    def ends(start, count):
+        draws = usual(start, count)
+        return torch.where(draws < 0.1, 0.0, torch.where(draws > 0.9, 1 - 2.0**-24, draws))
+
+    monkeypatch.setattr(random, "_draws", ends)
+    loss, _ = objective(views_of(objective))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert all(torch.isfinite(p.grad).all() for p in objective.parameters() if p.grad is not None)
 
 
 def test_the_gradient_reaches_every_trained_parameter(objective):
