@@ -1,14 +1,15 @@
 """From sentences to what a text encoder reads, with the tokenizer that an exported encoder carries."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import export
 from .corpus import tokens
 from .errors import UserError
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from torch import Tensor
 
 
@@ -23,8 +24,6 @@ def tokenizer(uri: str | Path) -> "Callable[[Sequence[str]], Tensor]":
     Raises:
         UserError: the encoder reads no text, or its tokenizer is missing.
     """
-    import torch
-
     folder = export.fetched(uri)
     config = export.read_config(folder)
     if config["kind"] != "text":
@@ -37,10 +36,17 @@ def tokenizer(uri: str | Path) -> "Callable[[Sequence[str]], Tensor]":
     def tokenize(texts: Sequence[str]) -> "Tensor":
         if isinstance(texts, str):
             raise UserError("tokenize takes a list of texts, not one text; put it in brackets")
-        rows = [[facts["cls"], *tokens.encode(made, text)[: longest - 2], facts["sep"]] for text in texts]
-        found = torch.full((len(rows), max(map(len, rows), default=0)), facts["pad"], dtype=torch.long)
-        for row, numbers in zip(found, rows, strict=True):
-            row[: len(numbers)] = torch.tensor(numbers)
-        return found
+        return rows(texts, made, facts, longest)
 
     return tokenize
+
+
+def rows(texts: Sequence[str], tokenizer: "Tokenizer", facts: Mapping[str, Any], longest: int) -> "Tensor":
+    """[CLS] text [SEP] of each text in at most `longest` tokens, padding behind: int64 (texts, length)."""
+    import torch
+
+    made = [[facts["cls"], *tokens.encode(tokenizer, text)[: longest - 2], facts["sep"]] for text in texts]
+    found = torch.full((len(made), max(map(len, made), default=0)), facts["pad"], dtype=torch.long)
+    for row, numbers in zip(found, made, strict=True):
+        row[: len(numbers)] = torch.tensor(numbers)
+    return found

@@ -73,7 +73,6 @@ def evaluate(
     from . import export
     from . import views as view_families
     from .evaluation.compare import compare
-    from .probes import names
 
     folder = export.fetched(model)
     config = export.read_config(folder)
@@ -82,8 +81,17 @@ def evaluate(
     views = view_families.find(kind)(**settings)
     views.use(config.get("facts", {}))
     target = Path(out or "evaluation")
-    asked = probes or {name: {} for name in names(None if kind == "series" else "labels")}
+    asked = probes or {name: {} for name in _fitting(kind, corpus)}
     return compare(export.load(folder), export.build(config), views, corpus, asked, target)
+
+
+def _fitting(kind: str, corpus: str | Path) -> list[str]:
+    """The probes that fit a data type; those of pairs if the corpus has some."""
+    from .evaluation import pairs
+    from .probes import names
+
+    asks = ["labels", *(["steps"] if kind == "series" else []), *(["pairs"] if pairs.there(corpus) else [])]
+    return [name for each in asks for name in names(each)]
 
 
 def sweep(

@@ -241,7 +241,10 @@ def test_simclr_learns_from_dropout_alone():
     assert losses[-1] < losses[0]
 
 
-CASES = {"mlm": {}, "nsp": {}, "electra": {}, "tsdae": {}, "simclr": {"width": 4}}
+CASES = {
+    **{"mlm": {}, "nsp": {}, "electra": {}, "tsdae": {}, "simclr": {"width": 4}},
+    "sentence_vae": {"latent": 4, "free_nats": 0.05, "rise": 0.0},
+}
 
 
 def trained(rank, world):

@@ -1,10 +1,20 @@
-"""Collections whose labels stand beside the files, made into one Parquet file that the readers know."""
+"""Collections whose labels stand beside the files, made into one Parquet file that the readers know.
 
+One that has splits of its own becomes a folder of Parquet files instead. Files for probes come to lie beside it.
+"""
+
+import hashlib
 import json
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from . import wordnet
+from .wordnet import Sense, Tree
 
 FEW = {"Component"}  # skin tones and hair by themselves
 
@@ -24,3 +34,90 @@ def emoji(folder: Path, file: Path) -> None:
             if picture.is_file():
                 rows.append({"image": picture.read_bytes(), "label": one["category"], "group": one["unified"]})
     pq.write_table(pa.Table.from_pylist(rows), file)
+
+
+TENTH = 0.1  # of the glosses are for tests
+FEWEST_WORDS = 4  # of a gloss or an example; shorter ones say little
+GRADED = 5000  # draws of two senses with a similarity; those of one sense are left out
+PASSAGE = 80  # words
+PASSAGES = 2000  # pairs of passages
+
+Pair = tuple[str, str, float | None]
+
+
+def glosses(folder: Path, file: Path) -> None:
+    """The glosses of WordNet by lexicographer file; a gloss's text decides on its split, so equal ones share it.
+
+    For probes there are held-out pairs of definitions (`pairs.parquet`): a sense's and that of one directly above it,
+    and two nouns' with their similarity in the tree of nouns. `examples.parquet` has an example and what it is one of.
+    """
+    every = list(wordnet.senses(folder))
+    long = [sense for sense in every if len(sense.gloss.split()) >= FEWEST_WORDS]
+    held = [sense for sense in long if _share(sense.gloss) < TENTH]
+    unseen = {sense.key: sense for sense in held}
+    splits = {"train": [sense for sense in long if sense.key not in unseen], "test": held}
+    _write_splits({split: [(one.gloss, one.kind) for one in mine] for split, mine in splits.items()}, file)
+    near = [(one.definition, unseen[up].definition, None) for one in held for up in one.above if up in unseen]
+    _write_pairs([*near, *_graded(unseen, Tree({sense.key: sense.above for sense in every}))], file, "pairs")
+    examples = [(text, one.definition, None) for one in held for text in one.examples]
+    _write_pairs([pair for pair in examples if len(pair[0].split()) >= FEWEST_WORDS], file, "examples")
+
+
+def _graded(unseen: Mapping[str, Sense], tree: Tree) -> list[Pair]:
+    """Pairs of nouns at all distances: one noun, one of those above it, and any noun below that."""
+    nouns = [key for key, sense in unseen.items() if sense.kind.startswith("noun")]
+    below = defaultdict(list)
+    for key in nouns:
+        for up in tree.ancestors(key):
+            below[up].append(key)
+    draw, found = random.Random(0), dict[tuple[str, str], Pair]()
+    for _ in range(GRADED if nouns else 0):
+        first = _drawn(nouns, draw)
+        second = _drawn(below[_drawn(list(tree.ancestors(first)), draw)], draw)
+        texts = unseen[first].definition, unseen[second].definition
+        if texts[0] != texts[1]:
+            found[first, second] = (*texts, round(tree.similarity(first, second), 4))
+    return list(found.values())
+
+
+def _drawn(choices: Sequence[str], draw: random.Random) -> str:
+    return choices[int(draw.random() * len(choices))]  # what `choice` draws may change with Python's version
+
+
+def newsgroups(folder: Path, file: Path) -> None:
+    """20 Newsgroups in its official split, from tables of Orange, which have three lines of header.
+
+    `pairs.parquet` has two passages, one behind the other, of held-out messages.
+    """
+    splits = {}
+    for split in ("train", "test"):
+        lines = (folder / f"20newsgroups-{split}.tab").read_text(encoding="utf-8").splitlines()[3:]
+        rows = [line.split("\t", 1) for line in lines if line.strip()]
+        splits[split] = [(text, label) for label, text in rows if text.strip()]
+    _write_splits(splits, file)
+    messages = [text.split() for text, _ in sorted(splits["test"], key=lambda row: _share(row[0]))]
+    long = [words for words in messages if len(words) >= 2 * PASSAGE][:PASSAGES]
+    pairs = [(" ".join(words[:PASSAGE]), " ".join(words[PASSAGE : 2 * PASSAGE]), None) for words in long]
+    _write_pairs(pairs, file, "pairs")
+
+
+def _share(text: str) -> float:
+    """A number in [0, 1) that looks random, of a text."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
+
+
+def _write_splits(splits: Mapping[str, Sequence[tuple[str, str]]], folder: Path) -> None:
+    """A file of texts and labels for each split."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, rows in splits.items():
+        table = pa.table({"text": [text for text, _ in rows], "label": [label for _, label in rows]})
+        pq.write_table(table, folder / f"{split}.parquet")
+
+
+def _write_pairs(pairs: Sequence[Pair], beside: Path, name: str) -> None:
+    """What the probe `pairs` reads."""
+    columns = [pa.array(column, kind) for column, kind in zip(zip(*pairs, strict=True), _PAIR.types, strict=True)]
+    pq.write_table(pa.table(columns, schema=_PAIR), beside.with_name(f"{name}.parquet"))
+
+
+_PAIR = pa.schema([("a", pa.string()), ("b", pa.string()), ("score", pa.float64())])

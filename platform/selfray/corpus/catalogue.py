@@ -1,6 +1,7 @@
 """Known open corpora: brought from a public registry, checked, and prepared."""
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from importlib.resources import files
@@ -12,6 +13,7 @@ import yaml
 from .. import paths
 from ..discovery import nearest
 from ..errors import UserError
+from ..storage import ASIDE
 from .manifest import FILE, Manifest
 from .packages import Package, bring
 
@@ -28,6 +30,7 @@ class Entry:
     files: dict[str, str] = field(default_factory=dict)  # path in the package -> SHA-256
     folder: str = ""  # instead of files: a folder of the package, whose checksum is that of all that is in it
     arrange: str = ""  # how the folder becomes what a reader knows: a function of `arrange.py`
+    beside: list[str] = field(default_factory=list)  # files for probes that it makes, to lie beside the manifest
     holdout: float = 0.0
     classes: list[str] = field(default_factory=list)
     prepare: dict[str, Any] = field(default_factory=dict)  # settings of the reader and of the data type
@@ -87,9 +90,12 @@ def fetch(name: str, destination: str | Path | None = None, progress: Callable[[
     folder = Path(destination) if destination is not None else paths.corpora() / name
     if (folder / FILE).is_file():
         found = Manifest.read(folder)
-        if found.name == name and wanted.about.items() <= found.about.items():
+        if found.name != name or not wanted.about.items() <= found.about.items():
+            raise UserError(
+                f"{folder} already holds the corpus {found.name!r}; choose a new folder, or delete that one"
+            )
+        if all((folder / file).is_file() for file in wanted.beside):
             return folder
-        raise UserError(f"{folder} already holds the corpus {found.name!r}; choose a new folder, or delete that one")
     data = _arranged(wanted, bring(wanted))
     from .ingest import prepare
     from .sources import open_source, reader_of, reader_settings
@@ -103,6 +109,10 @@ def fetch(name: str, destination: str | Path | None = None, progress: Callable[[
     common: dict[str, Any] = {"name": name, "holdout": wanted.holdout, "about": wanted.about}
     # Pixels that are not compressed as images take seconds: starting Ray would take longer
     prepare(source, folder, ray=False, progress=progress, **common, **of_kind)
+    for file in wanted.beside:
+        aside = folder / f".{file}{ASIDE}"
+        shutil.copyfile(_arranged_file(wanted).with_name(file), aside)
+        aside.replace(folder / file)
     return folder
 
 
@@ -116,7 +126,12 @@ def _arranged(wanted: Entry, data: Path) -> Path:
         return data
     from . import arrange
 
-    file = paths.downloads() / wanted.name / "arranged.parquet"
+    file = _arranged_file(wanted)
     getattr(arrange, wanted.arrange)(data, file)
-    os.utime(file, (0, 0))  # a file's time is part of a corpus's identity; this one's is of no meaning
+    for made in file.iterdir() if file.is_dir() else [file]:
+        os.utime(made, (0, 0))  # a file's time is part of a corpus's identity; this one's is of no meaning
     return file
+
+
+def _arranged_file(wanted: Entry) -> Path:
+    return paths.downloads() / wanted.name / "arranged.parquet"

@@ -16,7 +16,7 @@ from ..probes.probe import Features, Probe, Score
 from ..train import health
 from ..views.random import sample_keys
 from ..views.views import Views
-from . import raw, shown
+from . import pairs, raw, shown
 from .features import Samples, embed, few, load
 from .steps import Steps, standard
 from .verdict import verdict
@@ -72,6 +72,9 @@ def compare(
         try:
             if probe.asks == "steps":
                 found = _over_time(name, probe, encoders, train, test, manifest)
+            elif probe.asks == "pairs":
+                made = pairs.vectors(name, encoders, train, manifest, corpus)
+                found = {who: probe.over_pairs(corpus, made[who]) for who in WHO}
             else:
                 found = _of_labels(probe, vectors, train, test, fit)
         except UserError as problem:  # one probe that does not apply is no reason to lose the others

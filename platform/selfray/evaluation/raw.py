@@ -33,15 +33,21 @@ def series(samples: NDArray[Any], facts: Mapping[str, Any]) -> Vectors:
 def text(train: NDArray[Any], test: NDArray[Any], facts: Mapping[str, Any]) -> tuple[Vectors, Vectors]:
     """TF-IDF of the tokens in 256 dimensions (latent semantic analysis); both steps are fitted on the train split."""
     from sklearn.decomposition import TruncatedSVD
+
+    weighted = weights(train, test, facts)
+    size = min(TOPICS, len(train) - 1, weighted[0].shape[1] - 1)
+    shrink = TruncatedSVD(size, n_iter=3, random_state=0).fit(weighted[0])
+    found = [shrink.transform(part).astype(np.float32) for part in weighted]
+    return found[0], found[1]
+
+
+def weights(train: NDArray[Any], test: NDArray[Any], facts: Mapping[str, Any]) -> tuple[Any, Any]:
+    """TF-IDF of all tokens, fitted on the train split: two sparse matrices of rows x vocabulary."""
     from sklearn.feature_extraction.text import TfidfTransformer
 
     counts = [_counts(samples, facts) for samples in (train, test)]
     weigh = TfidfTransformer(sublinear_tf=True).fit(counts[0])
-    weighted = [weigh.transform(part) for part in counts]
-    size = min(TOPICS, len(train) - 1, counts[0].shape[1] - 1)
-    shrink = TruncatedSVD(size, n_iter=3, random_state=0).fit(weighted[0])
-    found = [shrink.transform(part).astype(np.float32) for part in weighted]
-    return found[0], found[1]
+    return weigh.transform(counts[0]), weigh.transform(counts[1])
 
 
 def _counts(samples: NDArray[Any], facts: Mapping[str, Any]) -> Any:

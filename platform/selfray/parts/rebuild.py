@@ -108,7 +108,7 @@ def _channels(encoder: Encoder, objective: str) -> int:
     if encoder.kind == "text":
         raise UserError(
             f"objective {objective!r} rebuilds values, and encoder {_name(encoder)!r} reads words; "
-            "use objective.name=tsdae"
+            "use objective.name=tsdae or objective.name=sentence_vae"
         )
     if encoder.kind == "audio":
         return int(getattr(encoder, "row_width", 1))

@@ -9,7 +9,7 @@ _HERE = sys.modules[__name__]
 
 
 def names(asks: str | None = None) -> list[str]:
-    """The probes that ship with selfray; only those that ask for `labels`, or for values at `steps`, if it is given."""
+    """The probes that ship with selfray; only those that ask for that, as `Probe.asks` says it, if it is given."""
     found = discovery.names(_HERE, without=("probe",))
     return found if asks is None else [name for name in found if find(name).asks == asks]
 

@@ -7,7 +7,9 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..corpus.place import Place
 from ..evaluation.intervals import Interval, of_share
+from ..evaluation.pairs import Vectors
 from ..evaluation.steps import Steps, Windows
 
 
@@ -35,16 +37,16 @@ class Probe:
     """Fits on one split and answers for another; its constructor's arguments are its settings.
 
     A probe of labels defines `correct`, or `scores` where right and wrong are not all there is to say. A probe of time
-    steps sets `asks = "steps"` and defines `over_time`. Either raises a UserError where it does not apply; the sentence
-    is then part of the results.
+    steps sets `asks = "steps"` and defines `over_time`, one of pairs of texts `asks = "pairs"` and `over_pairs`. All
+    raise a UserError where they do not apply; the sentence is then part of the results.
     """
 
     metric: ClassVar[str] = "accuracy"
     protocol: ClassVar[str] = ""
     """One sentence that says what is done, with its source."""
 
-    asks: ClassVar[Literal["labels", "steps"]] = "labels"
-    """What the test split is asked for: labels of samples, or values at the steps of series."""
+    asks: ClassVar[Literal["labels", "steps", "pairs"]] = "labels"
+    """What is asked for: labels of samples of the test split, values at the steps of its series, or pairs of texts."""
 
     fits_labels: ClassVar[bool] = True
     """Whether `evaluate.labels` limits what it is fitted on."""
@@ -64,3 +66,7 @@ class Probe:
     def over_time(self, windows: Windows, steps: Steps | None) -> list[Score]:
         """The numbers of test windows; without `steps` from raw values, with other simple answers `beside` them."""
         raise NotImplementedError(f"{type(self).__name__} must define over_time")
+
+    def over_pairs(self, corpus: Place, vectors: Vectors) -> list[Score]:
+        """The numbers of a file of pairs; `vectors` makes a matrix (texts, width) of texts."""
+        raise NotImplementedError(f"{type(self).__name__} must define over_pairs")

@@ -18,7 +18,18 @@ def protocol(run: Run) -> dict[str, Any]:
     """How is measured; numbers of another protocol are no comparison."""
     assert run.recipe.evaluate is not None
     chosen = {"seed": run.recipe.seed} if run.recipe.evaluate.labels else {}  # it fixes whose labels are known
-    return {**settings(run.recipe.evaluate, "evaluate", ("corpus",)), **chosen}
+    return {**settings(run.recipe.evaluate, "evaluate", ("corpus",)), **chosen, **_pairs(run)}
+
+
+def _pairs(run: Run) -> dict[str, Any]:
+    """What is in files of pairs, which the corpus's fingerprint does not cover."""
+    assert run.recipe.evaluate is not None
+    if "pairs" not in run.recipe.evaluate.probes:
+        return {}
+    from ..evaluation.pairs import FILE, digest
+
+    file = run.recipe.evaluate.probes["pairs"].get("file", FILE)
+    return {"evaluate.probes.pairs.content": digest(file, run.evaluated)}
 
 
 def fingerprint(run: Run) -> str:
