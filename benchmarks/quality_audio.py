@@ -1,11 +1,12 @@
-"""What pretraining on sound is worth: methods x seeds on spoken letters of 20 voices, beside trivial baselines.
+"""What pretraining on sound is worth: methods x seeds on voices and on phones, beside trivial baselines.
 
-    python benchmarks/quality_audio.py                              # all methods, three seeds
-    python benchmarks/quality_audio.py --methods cpc tera --seeds 0
+    python benchmarks/quality_audio.py                              # all methods, both corpora, three seeds
+    python benchmarks/quality_audio.py --methods cpc tera --corpora festvox-ru --seeds 0
 
-Every method is its pipeline file with a network that two CPU cores can train; the labels, which voice speaks, are used
-by probes only. A result is kept in docs/results/measured, so that an interrupted run goes on where it was; changed
-settings are measured anew. The page docs/results/audio.md is written after each of them.
+Every method is its pipeline file with a network that two CPU cores can train; labels are used by probes only: which
+voice says a letter (`klettres`), and which phone is heard at a moment of a sentence (`festvox-ru`). A result is kept in
+docs/results/measured, so that an interrupted run goes on where it was; changed settings are measured anew. The page
+docs/results/audio.md is written after each of them.
 """
 
 import argparse
@@ -17,9 +18,14 @@ from typing import Any
 import quality
 from quality import Case, Row
 
-LEDGER = quality.Ledger("audio", "method", "seed")
-CORPUS = "klettres"
-PROBES: dict[str, dict[str, Any]] = {"knn": {"neighbours": 20}, "linear": {}}
+LEDGER = quality.Ledger("audio", "corpus", "method", "seed")
+VOICES, PHONES = "klettres", "festvox-ru"
+PROBES: dict[str, dict[str, dict[str, Any]]] = {
+    VOICES: {"knn": {"neighbours": 20}, "linear": {}},
+    PHONES: {"frames": {}},
+}
+LENGTH: dict[str, dict[str, Any]] = {VOICES: {"batch": 64, "clip": 1.0}, PHONES: {"batch": 32, "clip": 2.0}}
+RATE = 1e-3
 CONVOLUTIONS = {"name": "melconv", "width": 256, "channels_inside": 32, "hop": 20.0}
 FRAMES = {"name": "meltransformer", "width": 128, "layers": 3, "mels": 40}
 SMALL: dict[str, dict[str, Any]] = {  # what differs from the pipeline besides batch and length
@@ -40,11 +46,11 @@ SMALL: dict[str, dict[str, Any]] = {  # what differs from the pipeline besides b
     "separation": {"encoder": FRAMES | {"stack": 1, "window": 32.0}},
 }
 IMPROVEMENT = "si_sdr_improvement"
-LENGTH: dict[str, Any] = {"batch": 64, "clip": 1.0, "lr": 1e-3}
 
 
 def main() -> None:
     parser = quality.arguments(__doc__, list(SMALL))
+    parser.add_argument("--corpora", nargs="+", default=[*PROBES], choices=[*PROBES])
     parser.add_argument("--steps", type=int, default=600)
     asked = parser.parse_args()
     quality.measure_all(LEDGER, cases(asked), measured, write, asked.again)
@@ -53,28 +59,30 @@ def main() -> None:
 def cases(asked: argparse.Namespace) -> Iterator[Case]:
     """Seeds last, so that the page soon has all methods."""
     for seed in asked.seeds:
-        for method in asked.methods:
-            yield {"method": method, "seed": seed}, recipe(method, seed, asked.steps, asked.threads)
+        for corpus in asked.corpora:
+            for method in asked.methods:
+                key = {"corpus": corpus, "method": method, "seed": seed}
+                yield key, recipe(method, seed, asked.steps, asked.threads, corpus)
 
 
-def recipe(method: str, seed: int, steps: int, threads: int) -> Any:
+def recipe(method: str, seed: int, steps: int, threads: int, corpus: str = VOICES) -> Any:
     """The method's pipeline with a small network and a short run."""
     from selfray import recipe as recipes
 
     plain = recipes.load(f"audio/{method}").plain()
-    plain |= {"seed": seed, "corpus": {"fetch": CORPUS}}
-    pretrain, small = plain["pretrain"], SMALL[method]
+    plain |= {"seed": seed, "corpus": {"fetch": corpus}}
+    pretrain, small, length = plain["pretrain"], SMALL[method], LENGTH[corpus]
     pretrain["encoder"] = small["encoder"]
     pretrain["objective"] |= small.get("objective", {})
-    pretrain["views"] |= {"clip": LENGTH["clip"]}
-    pretrain["optimizer"] = small.get("optimizer", {"name": "adamw", "lr": LENGTH["lr"], "weight_decay": 0.01})
-    pretrain |= {"batch": LENGTH["batch"], "steps": steps, "epochs": None, "warmup": 0.1, **quality.here(threads)}
+    pretrain["views"] |= {"clip": length["clip"]}
+    pretrain["optimizer"] = small.get("optimizer", {"name": "adamw", "lr": RATE, "weight_decay": 0.01})
+    pretrain |= {"batch": length["batch"], "steps": steps, "epochs": None, "warmup": 0.1, **quality.here(threads)}
     return recipes.parse({**plain, "pretrain": {key: value for key, value in pretrain.items() if value is not None}})
 
 
 def measured(one: Any) -> Row:
-    """Accuracies of one run: trained, untrained, spectrum statistics and MFCC statistics for each probe."""
-    run = quality.pretrained(one, PROBES)
+    """Accuracies of one run: trained, untrained, and without a network; decibels of methods that make sound."""
+    run = quality.pretrained(one, PROBES[one.corpus.fetch])
     row = run.row() | {"steps": one.pretrain.steps}
     better = {
         kind: quality.held_out(model, run.views, run.corpus, IMPROVEMENT)
@@ -82,8 +90,9 @@ def measured(one: Any) -> Row:
     }
     if all(better.values()):
         row["decibels"] = {kind: round(mean(values), 2) for kind, values in better.items()}
-    for name, share in cepstra(run.corpus).items():
-        row["probes"][name]["mfcc"] = round(share, 4)
+    if one.corpus.fetch == VOICES:
+        for name, share in cepstra(run.corpus).items():
+            row["probes"][name]["mfcc"] = round(share, 4)
     return row
 
 
@@ -103,38 +112,74 @@ def cepstra(corpus: Path) -> dict[str, float]:
     for split in ("train", "test"):
         samples = load(corpus, split, 20_000)
         splits.append(Features(statistics(waveform(torch.tensor(samples.data)), rate).numpy(), samples.labels))
-    return {name: float(find(name)(**settings).correct(*splits).mean()) for name, settings in PROBES.items()}
+    return {name: float(find(name)(**settings).correct(*splits).mean()) for name, settings in PROBES[VOICES].items()}
 
 
 def write() -> None:
     """The page of all results."""
-    rows = quality.by_method(LEDGER)
+    rows = quality.by_method(LEDGER, "corpus")
     lines = [
         "# Quality: sound",
         "",
-        f"Which of 20 voices speaks, on the held-out quarter of `{CORPUS}`: accuracy in per cent, the mean over seeds",
-        "and its standard error. The page is written by `make quality-audio`. Networks are small and runs short; the",
-        "settings are those of `pipelines/audio/`, changed by the table `SMALL` in `benchmarks/quality_audio.py`.",
-        "Language and microphone go with the voice, so this is no test of languages. For `denoising` and `separation`",
+        "Accuracy in per cent on held-out sounds: the mean over seeds and its standard error. The page is written by",
+        "`make quality-audio`. Networks are small and runs short; settings are those of `pipelines/audio/`, changed by",
+        "the table `SMALL` in `benchmarks/quality_audio.py`. Gains are over the same network untrained.",
+        "",
+    ]
+    if phones := {method: found for (method, corpus), found in rows.items() if corpus == PHONES}:
+        lines += _phones(phones)
+    if voices := {method: found for (method, corpus), found in rows.items() if corpus == VOICES}:
+        lines += _voices(voices)
+    quality.write_page("audio", lines if rows else [*lines[:2], quality.NOTHING.format("audio")])
+
+
+def _phones(rows: dict[str, list[Row]]) -> list[str]:
+    lines = [
+        f"## Phones: `{PHONES}`",
+        "",
+        "Which of 50 phones is heard at the centre of a position, by a linear classifier of that position alone;",
+        "sentences are held out. How long a position is (10 to 80 ms) depends on the network, and MFCCs are those at",
+        "the same moments, so that they are compared within a row only.",
+        "",
+        "| method | gain | accuracy | untrained | MFCCs of 70 ms | steps | seeds | seconds |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for method in (method for method in SMALL if method in rows):
+        found = rows[method]
+        cells = [quality.gain(found, "frames")]
+        cells += [quality.accuracy(found, "frames", kind) for kind in ("pretrained", "untrained", "raw")]
+        lines.append(_ended(method, cells, found))
+    return [*lines, ""]
+
+
+def _voices(rows: dict[str, list[Row]]) -> list[str]:
+    lines = [
+        f"## Voices: `{VOICES}`",
+        "",
+        "Which of 20 voices says a letter, from the embedding of the sound. Language and microphone go with the voice,",
+        "so this is no test of languages, and networks that know nothing do well. For `denoising` and `separation`",
         "decibels are how much they improve the scale-invariant ratio of signal to distortion, on 512 held-out clips.",
         "",
         "| method | gain kNN | gain linear | kNN | untrained | linear | untrained | decibels | untrained "
         "| steps | seeds | seconds |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    lines += [_line(method, rows[method]) for method in SMALL if method in rows]
-    if every := [result for found in rows.values() for result in found]:
-        for name, kind in (("spectrum statistics", "raw"), ("MFCC statistics", "mfcc")):
-            values = [f"{100 * every[0]['probes'][probe][kind]:.1f}" for probe in PROBES]
-            lines.append(f"| {name} | | | {values[0]} | | {values[1]} | | | | | | |")
-    quality.write_page("audio", lines if rows else [*lines[:2], quality.NOTHING.format("audio")])
+    probes = PROBES[VOICES]
+    for method in (method for method in SMALL if method in rows):
+        found = rows[method]
+        cells = [quality.gain(found, probe) for probe in probes]
+        cells += [quality.accuracy(found, probe, kind) for probe in probes for kind in ("pretrained", "untrained")]
+        heard = [row["decibels"] for row in found if "decibels" in row]
+        cells += [f"{mean(one[kind] for one in heard):+.1f}" if heard else "" for kind in ("pretrained", "untrained")]
+        lines.append(_ended(method, cells, found))
+    (first, *_), *_ = rows.values()
+    for name, kind in (("spectrum statistics", "raw"), ("MFCC statistics", "mfcc")):
+        values = [f"{100 * first['probes'][probe][kind]:.1f}" for probe in probes]
+        lines.append(f"| {name} | | | {values[0]} | | {values[1]} | | | | | | |")
+    return lines
 
 
-def _line(method: str, found: list[Row]) -> str:
-    cells = [quality.gain(found, probe) for probe in PROBES]
-    cells += [quality.accuracy(found, probe, kind) for probe in PROBES for kind in ("pretrained", "untrained")]
-    heard = [row["decibels"] for row in found if "decibels" in row]
-    cells += [f"{mean(one[kind] for one in heard):+.1f}" if heard else "" for kind in ("pretrained", "untrained")]
+def _ended(method: str, cells: list[str], found: list[Row]) -> str:
     return quality.line([method, *cells, str(found[0]["steps"]), str(len(found)), quality.seconds(found)])
 
 

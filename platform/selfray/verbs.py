@@ -86,11 +86,12 @@ def evaluate(
 
 
 def _fitting(kind: str, corpus: str | Path) -> list[str]:
-    """The probes that fit a data type; those of pairs if the corpus has some."""
-    from .evaluation import pairs
+    """The probes that fit a data type, and those whose file the corpus has."""
+    from .evaluation import beside
     from .probes import names
 
-    asks = ["labels", *(["steps"] if kind == "series" else []), *(["pairs"] if pairs.there(corpus) else [])]
+    asks = ["labels", *(["steps"] if kind == "series" else [])]
+    asks += [asked for asked in beside.FILES if beside.there(asked, corpus)]
     return [name for each in asks for name in names(each)]
 
 

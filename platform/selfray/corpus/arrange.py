@@ -36,6 +36,7 @@ def emoji(folder: Path, file: Path) -> None:
     pq.write_table(pa.Table.from_pylist(rows), file)
 
 
+PAUSES = {"pau", "brth", "h#", "#"}
 TENTH = 0.1  # of the glosses are for tests
 FEWEST_WORDS = 4  # of a gloss or an example; shorter ones say little
 GRADED = 5000  # draws of two senses with a similarity; those of one sense are left out
@@ -99,6 +100,24 @@ def newsgroups(folder: Path, file: Path) -> None:
     long = [words for words in messages if len(words) >= 2 * PASSAGE][:PASSAGES]
     pairs = [(" ".join(words[:PASSAGE]), " ".join(words[PASSAGE : 2 * PASSAGE]), None) for words in long]
     _write_pairs(pairs, file, "pairs")
+
+
+def phones(folder: Path, file: Path) -> None:
+    """The phones of a festvox voice as `frames.parquet`: of each file of `lab`, when each ends; pauses are left out.
+
+    The recordings themselves stay as they are.
+    """
+    rows = []
+    for labels in sorted((folder.parent / "lab").glob("*.lab")):
+        start = 0.0
+        for line in labels.read_text(encoding="utf-8").partition("#")[2].splitlines():
+            if line.strip():
+                end, _, name = line.split()
+                if name not in PAUSES and float(end) > start:
+                    rows.append({"source": f"{labels.stem}.wav", "start": start, "end": float(end), "name": name})
+                start = float(end)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), file.with_name("frames.parquet"))
 
 
 def _share(text: str) -> float:

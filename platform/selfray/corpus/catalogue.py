@@ -128,6 +128,8 @@ def _arranged(wanted: Entry, data: Path) -> Path:
 
     file = _arranged_file(wanted)
     getattr(arrange, wanted.arrange)(data, file)
+    if not file.exists():  # it only made what lies beside
+        return data
     for made in file.iterdir() if file.is_dir() else [file]:
         os.utime(made, (0, 0))  # a file's time is part of a corpus's identity; this one's is of no meaning
     return file

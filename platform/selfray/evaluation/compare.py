@@ -16,7 +16,7 @@ from ..probes.probe import Features, Probe, Score
 from ..train import health
 from ..views.random import sample_keys
 from ..views.views import Views
-from . import pairs, raw, shown
+from . import frames, pairs, raw, shown
 from .features import Samples, embed, few, load
 from .steps import Steps, standard
 from .verdict import verdict
@@ -75,6 +75,9 @@ def compare(
             elif probe.asks == "pairs":
                 made = pairs.vectors(name, encoders, train, manifest, corpus)
                 found = {who: probe.over_pairs(corpus, made[who]) for who in WHO}
+            elif probe.asks == "frames":
+                heard = frames.of(name, encoders, train, test, manifest, corpus, prepare)
+                found = {who: probe.over_frames(heard[who]) for who in WHO}
             else:
                 found = _of_labels(probe, vectors, train, test, fit)
         except UserError as problem:  # one probe that does not apply is no reason to lose the others

@@ -10,8 +10,9 @@ from ..bounds import PositiveInt
 from ..corpus.place import Place
 from ..errors import UserError
 from ..evaluation import intervals
-from ..evaluation.pairs import FILE, Vectors, read
+from ..evaluation.beside import FILES
 from ..evaluation.pairs import Pairs as Given
+from ..evaluation.pairs import Vectors, read
 from .probe import Probe, Score
 
 CHUNK = 512  # queries at once
@@ -38,7 +39,9 @@ class Pairs(Probe):
     fits_labels = False
     raw = "TF-IDF of all tokens"
 
-    def __init__(self, file: str = FILE, within: tuple[PositiveInt, ...] = (1, 10), queries: PositiveInt = 5000):
+    def __init__(
+        self, file: str = FILES["pairs"], within: tuple[PositiveInt, ...] = (1, 10), queries: PositiveInt = 5000
+    ):
         self.file, self.within, self.queries = file, within, queries
 
     def over_pairs(self, corpus: Place, vectors: Vectors) -> list[Score]:

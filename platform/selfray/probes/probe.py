@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..corpus.place import Place
+from ..evaluation.frames import Frames
 from ..evaluation.intervals import Interval, of_share
 from ..evaluation.pairs import Vectors
 from ..evaluation.steps import Steps, Windows
@@ -37,16 +38,18 @@ class Probe:
     """Fits on one split and answers for another; its constructor's arguments are its settings.
 
     A probe of labels defines `correct`, or `scores` where right and wrong are not all there is to say. A probe of time
-    steps sets `asks = "steps"` and defines `over_time`, one of pairs of texts `asks = "pairs"` and `over_pairs`. All
-    raise a UserError where they do not apply; the sentence is then part of the results.
+    steps sets `asks = "steps"` and defines `over_time`, one of pairs of texts `asks = "pairs"` and `over_pairs`, one of
+    positions of recordings `asks = "frames"` and `over_frames`. All raise a UserError where they do not apply; the
+    sentence is then part of the results.
     """
 
     metric: ClassVar[str] = "accuracy"
     protocol: ClassVar[str] = ""
     """One sentence that says what is done, with its source."""
 
-    asks: ClassVar[Literal["labels", "steps", "pairs"]] = "labels"
-    """What is asked for: labels of samples of the test split, values at the steps of its series, or pairs of texts."""
+    asks: ClassVar[Literal["labels", "steps", "pairs", "frames"]] = "labels"
+    """What is asked for: labels of samples of the test split, values at the steps of its series, pairs of texts, or
+    what is heard at positions of recordings."""
 
     fits_labels: ClassVar[bool] = True
     """Whether `evaluate.labels` limits what it is fitted on."""
@@ -70,3 +73,7 @@ class Probe:
     def over_pairs(self, corpus: Place, vectors: Vectors) -> list[Score]:
         """The numbers of a file of pairs; `vectors` makes a matrix (texts, width) of texts."""
         raise NotImplementedError(f"{type(self).__name__} must define over_pairs")
+
+    def over_frames(self, frames: Frames) -> list[Score]:
+        """The numbers of a file of named stretches; `frames` makes features of positions, and knows the corpus."""
+        raise NotImplementedError(f"{type(self).__name__} must define over_frames")

@@ -18,18 +18,19 @@ def protocol(run: Run) -> dict[str, Any]:
     """How is measured; numbers of another protocol are no comparison."""
     assert run.recipe.evaluate is not None
     chosen = {"seed": run.recipe.seed} if run.recipe.evaluate.labels else {}  # it fixes whose labels are known
-    return {**settings(run.recipe.evaluate, "evaluate", ("corpus",)), **chosen, **_pairs(run)}
+    return {**settings(run.recipe.evaluate, "evaluate", ("corpus",)), **chosen, **_files(run)}
 
 
-def _pairs(run: Run) -> dict[str, Any]:
-    """What is in files of pairs, which the corpus's fingerprint does not cover."""
+def _files(run: Run) -> dict[str, Any]:
+    """What is in the files of probes, which the corpus's fingerprint does not cover."""
     assert run.recipe.evaluate is not None
-    if "pairs" not in run.recipe.evaluate.probes:
-        return {}
-    from ..evaluation.pairs import FILE, digest
+    from ..evaluation.beside import FILES, digest
 
-    file = run.recipe.evaluate.probes["pairs"].get("file", FILE)
-    return {"evaluate.probes.pairs.content": digest(file, run.evaluated)}
+    asked = {name: own for name, own in run.recipe.evaluate.probes.items() if name in FILES}
+    return {
+        f"evaluate.probes.{name}.content": digest(name, own.get("file", FILES[name]), run.evaluated)
+        for name, own in asked.items()
+    }
 
 
 def fingerprint(run: Run) -> str:
