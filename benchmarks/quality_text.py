@@ -70,11 +70,11 @@ def recipe(method: str, corpus: str, seed: int, asked: argparse.Namespace) -> An
 def measured(one: Any, samples: int) -> Row:
     """Accuracies and pairs of one run, and perplexities on held-out rows where the objective predicts words."""
     from selfray.corpus import catalogue
-    from selfray.evaluation import pairs
+    from selfray.evaluation import beside
 
     if one.name == COUNTED:
         return counted(one)
-    asked = PROBES | ({"pairs": {}} if pairs.there(catalogue.fetch(one.corpus.fetch)) else {})
+    asked = PROBES | ({"pairs": {}} if beside.there("pairs", catalogue.fetch(one.corpus.fetch)) else {})
     run = quality.pretrained(one, asked, samples)
     words = {
         "pretrained": perplexity(run.trained, run.views, run.corpus),

@@ -15,7 +15,7 @@ from selfray import verbs
 from selfray.corpus.ingest import prepare
 from selfray.corpus.manifest import Manifest
 from selfray.errors import UserError
-from selfray.evaluation import beside
+from selfray.evaluation import beside, pairs
 from selfray.evaluation.compare import compare
 from selfray.probes.pairs import Pairs, correlation, ranks
 from selfray.recipe import parse
@@ -138,11 +138,11 @@ def test_pairs_without_a_score_belong_together_and_others_are_graded(corpus, tmp
 
 def test_a_file_is_looked_for_in_the_corpus_first_and_its_content_is_noted(corpus, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    before = beside.digest(beside.FILES["pairs"], corpus)
+    before = beside.digest("pairs", beside.FILES["pairs"], corpus)
     write(tmp_path / beside.FILES["pairs"], [("here", "there"), ("up", "down")], ("a", "b"))
-    assert beside.digest(beside.FILES["pairs"], corpus) == before
+    assert beside.digest("pairs", beside.FILES["pairs"], corpus) == before
     write(tmp_path / "mine.csv", [("here", "there"), ("up", "down")], ("a", "b"))
-    assert beside.read("mine.csv", corpus).texts == ["here", "up", "there", "down"]
+    assert pairs.read("mine.csv", corpus).texts == ["here", "up", "there", "down"]
     first = protocol(corpus, pairs={"file": "mine.csv"})
     write(tmp_path / "mine.csv", [("here", "there"), ("up", "under")], ("a", "b"))
     again = protocol(corpus, pairs={"file": "mine.csv"})
@@ -168,9 +168,9 @@ def test_a_file_that_cannot_be_used_says_why(rows, names, sentence, tmp_path):
 def test_what_is_no_table_and_what_is_not_there_is_refused(tmp_path):
     (tmp_path / "wrong.parquet").write_bytes(b"no table")
     with pytest.raises(UserError, match=r"wrong.parquet cannot be read .*; give a Parquet or CSV file"):
-        beside.read("wrong.parquet", tmp_path)
+        pairs.read("wrong.parquet", tmp_path)
     with pytest.raises(UserError, match=r"no file none.csv in .*, nor here; give a Parquet or CSV file"):
-        beside.read("none.csv", tmp_path)
+        pairs.read("none.csv", tmp_path)
 
 
 def test_halves_of_paragraphs_are_found_beside_an_untrained_encoder_and_tf_idf(corpus, tmp_path):

@@ -67,6 +67,9 @@ def read(file: str, corpus: str | Path) -> Stretches:
         start, end = (table[name].cast(pa.float64()).to_numpy() for name in ("start", "end"))
     except pa.ArrowException:
         raise UserError(f"frames: start and end of {file} are not all numbers; {_ADVICE}") from None
+    for number, row in enumerate(zip(*(table[column].to_pylist() for column in ("source", "name")), strict=True)):
+        if any(cell is None or not str(cell).strip() for cell in row):
+            raise UserError(f"frames: row {number} of {file} lacks a source or a name; leave it out")
     source, name = (np.array(table[column].to_pylist(), object) for column in ("source", "name"))
     order = np.lexsort((start, source.astype(str)))
     source, name, start, end = source[order], name[order], start[order], end[order]
