@@ -77,6 +77,7 @@ def recipe(method: str, seed: int, steps: int, threads: int, corpus: str = VOICE
     pretrain["views"] |= {"clip": length["clip"]}
     pretrain["optimizer"] = small.get("optimizer", {"name": "adamw", "lr": RATE, "weight_decay": 0.01})
     pretrain |= {"batch": length["batch"], "steps": steps, "epochs": None, "warmup": 0.1, **quality.here(threads)}
+    pretrain["lanes"] = min(pretrain["lanes"], length["batch"])
     return recipes.parse({**plain, "pretrain": {key: value for key, value in pretrain.items() if value is not None}})
 
 

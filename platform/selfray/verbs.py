@@ -68,7 +68,7 @@ def evaluate(
         model: An encoder's folder, or its registry URI.
         corpus: A prepared corpus with labels and a test split.
         out: Where to write `results.json` and `samples.npz`; `./evaluation` if left out.
-        probes: Probe names with their settings; all that fit the data type if left out.
+        probes: Probe names with their settings; all that are usual for the data type if left out.
     """
     from . import export
     from . import views as view_families
@@ -86,13 +86,14 @@ def evaluate(
 
 
 def _fitting(kind: str, corpus: str | Path) -> list[str]:
-    """The probes that fit a data type, and those whose file the corpus has."""
+    """The probes that are usual for a data type, and those whose file the corpus has."""
     from .evaluation import beside
-    from .probes import names
+    from .probes import find, names
 
     asks = ["labels", *(["steps"] if kind == "series" else [])]
     asks += [asked for asked in beside.FILES if beside.there(asked, corpus)]
-    return [name for each in asks for name in names(each)]
+    usual = {name: find(name).usual_for for each in asks for name in names(each)}
+    return [name for name, kinds in usual.items() if not kinds or kind in kinds]
 
 
 def sweep(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from selfray import probes
+from selfray import probes, verbs
 from selfray.evaluation.intervals import of_share
 from selfray.probes.knn import KNN
 from selfray.probes.probe import Features, Probe
@@ -134,3 +134,9 @@ def test_few_labels_limit_what_is_fitted_on_labels_and_nothing_else(digits, reci
     )
     assert one.pop("knn") < every.pop("knn") - 0.1
     assert one == every
+
+
+def test_an_evaluation_that_names_no_probes_leaves_out_what_takes_hours_on_large_corpora(tmp_path):
+    for kind in ("image", "text", "audio"):
+        assert not {"svm", "ridge"} & set(verbs._fitting(kind, tmp_path))
+    assert {"svm", "ridge", "knn", "linear"} <= set(verbs._fitting("series", tmp_path))

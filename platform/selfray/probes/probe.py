@@ -51,6 +51,9 @@ class Probe:
     """What is asked for: labels of samples of the test split, values at the steps of its series, pairs of texts, or
     what is heard at positions of recordings."""
 
+    usual_for: ClassVar[tuple[str, ...]] = ()
+    """Data types for which it is run where nobody names probes; all of them if it is empty."""
+
     fits_labels: ClassVar[bool] = True
     """Whether `evaluate.labels` limits what it is fitted on."""
 

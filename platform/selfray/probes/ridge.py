@@ -17,6 +17,8 @@ class Ridge(Probe):
 
     protocol = "ridge classifier, strength by leave-one-out, as in MiniRocket (arXiv:2012.08791, section 3)"
 
+    usual_for = ("series",)
+
     def __init__(self, strengths: tuple[float, ...] = STRENGTHS):
         self.strengths = strengths
 

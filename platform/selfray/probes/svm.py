@@ -28,6 +28,8 @@ class SVM(Probe):
 
     protocol = "RBF SVM, penalty by 5-fold cross-validation, as in T-Loss and TS2Vec (arXiv:2106.10466, section 4.1)"
 
+    usual_for = ("series",)
+
     def __init__(self, iterations: PositiveInt = 100_000, samples: PositiveInt = 10_000):
         self.iterations, self.samples = iterations, samples
 
