@@ -1,5 +1,6 @@
 """The probe of positions: named stretches of recordings, read from a file and found again in features."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -135,6 +136,7 @@ def test_stretches_may_leave_gaps_and_know_no_other_recordings(tmp_path):
         ("source,start,end,name\na.wav,zero,1,x\n", "not all numbers"),
         ("source,start,end,name\na.wav,2,1,x\n", "'x' at 2 s of a.wav ends before it starts"),
         ("source,start,end,name\na.wav,0,2,x\na.wav,1,3,y\n", "'x' at 0 s of a.wav overlaps with the next"),
+        ("source,start,end,name\na.wav,0,1,x\na.wav,1,2,\n", "row 1 of labels.csv lacks a source or a name"),
     ],
 )
 def test_a_file_that_is_wrong_is_refused_with_the_place(tmp_path, text, said):
@@ -159,4 +161,4 @@ def test_an_evaluation_shows_it_beside_an_untrained_encoder_and_mfccs(corpus, tm
     assert row["raw"] > 0.9
     assert row["raw_name"] == "MFCCs of 70 ms"
     assert set(row["beside"]) == {"MFCCs of 10 ms"}
-    assert "frames accuracy" in results["verdict"]
+    assert re.search(r"frames accuracy \d+\.\d% on .*, \d+\.\d% MFCCs of 10 ms", results["verdict"])

@@ -25,9 +25,8 @@ def gained(row: Row) -> bool:
     return bool(own > max([*others, *(sign * value for value in row.get("beside", {}).values())]))
 
 
-def number(row: Row, who: str) -> str:
-    """A value as people read it: a percentage of accuracies, else three digits."""
-    value = row[who]
+def number(row: Row, value: float) -> str:
+    """A value of a row as people read it: a percentage of accuracies, else three digits."""
     return f"{value:.1%}" if row["metric"] == "accuracy" else f"{value:.3g}"
 
 
@@ -40,10 +39,10 @@ def _said(rows: list[Row], labelled: bool, unfit: bool) -> str:
     alike = [row for row in rows if row["metric"] == rows[0]["metric"]]
     best = (max if rows[0]["higher_is_better"] else min)(alike, key=lambda row: float(row["pretrained"]))
     numbers = (
-        f"{best['probe']} {best['metric']} {number(best, 'pretrained')} on held-out samples, "
-        f"{number(best, 'untrained')} untrained, {number(best, 'raw')} {best['raw_name']}"
+        f"{best['probe']} {best['metric']} {number(best, best['pretrained'])} on held-out samples, "
+        f"{number(best, best['untrained'])} untrained, {number(best, best['raw'])} {best['raw_name']}"
     )
-    numbers += "".join(f", {value:.3g} {name}" for name, value in best.get("beside", {}).items())
+    numbers += "".join(f", {number(best, value)} {name}" for name, value in best.get("beside", {}).items())
     if len(better) == len(rows):
         return f"Pretraining taught the encoder something on every probe: {numbers}"
     if better:
