@@ -1,6 +1,7 @@
 """Batches of mixtures, limited epochs and object stores; for one local corpus see tests/train and tests/cluster."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -73,6 +74,15 @@ def test_an_epoch_of_at_most_so_many_samples_goes_on_where_the_last_one_ended(di
     assert plan.order.steps == 4
     ids = np.concatenate([batch.ids for batch in stream.local(plan, 0, 12)])
     assert len(np.unique(ids)) == len(ids)
+
+
+def test_files_for_probes_go_along_with_a_copy(digits_corpus, tmp_path):
+    mine = tmp_path / "mine"
+    shutil.copytree(digits_corpus, mine)
+    (mine / "pairs.parquet").write_bytes(b"pairs")
+    copy(mine, tmp_path / "copy")
+    assert (tmp_path / "copy" / "pairs.parquet").read_bytes() == b"pairs"
+    assert not (tmp_path / "copy" / "pairs.csv").exists()
 
 
 def test_a_corpus_in_an_object_store_gives_the_same_batches(digits_corpus, bucket):

@@ -10,6 +10,8 @@ from .place import Place
 from .quality import PAGE, REPORT
 
 Progress = Callable[[int, int], None]
+TABLES = (".parquet", ".csv")
+"""Of files that lie beside the manifest, such as pairs of texts for probes; shards are in folders."""
 
 
 def copy(folder: str | Path, destination: Place, progress: Progress | None = None) -> int:
@@ -26,7 +28,8 @@ def copy(folder: str | Path, destination: Place, progress: Progress | None = Non
     if FILE in present and Manifest.read(str(destination)).fingerprint != manifest.fingerprint:
         raise UserError(f"{destination} holds another corpus; choose another place, or delete it")
     files = {shard.file: shard.bytes for shards in manifest.splits.values() for shard in shards}
-    beside = [name for name in (*manifest.facts.get("files", {}), REPORT, PAGE) if (folder / name).is_file()]
+    probed = sorted(file.name for file in folder.iterdir() if file.suffix in TABLES)
+    beside = [name for name in (*manifest.facts.get("files", {}), REPORT, PAGE, *probed) if (folder / name).is_file()]
     files |= {name: (folder / name).stat().st_size for name in beside}
     sent = done = 0
     for name, size in files.items():
