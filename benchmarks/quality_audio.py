@@ -33,7 +33,10 @@ SMALL: dict[str, dict[str, Any]] = {  # what differs from the pipeline besides b
     "moco": {"encoder": CONVOLUTIONS, "objective": {"queue_size": 1024, "momentum": 0.99}},
     "byol": {"encoder": CONVOLUTIONS, "objective": {"hidden": 512, "width": 64}},
     "cpc": {"encoder": {"name": "cpc", "width": 128, "inner": 64}, "optimizer": {"name": "adamw", "lr": 1e-3}},
-    "wav2vec2": {"encoder": {"name": "wav2vec2", "shape": "tiny", "dropout": 0.0, "reach": 16}},
+    "wav2vec2": {  # at five times this rate all codes become one, and the loss 0
+        "encoder": {"name": "wav2vec2", "shape": "tiny", "dropout": 0.0, "reach": 16},
+        "optimizer": {"name": "adamw", "lr": 2e-4, "weight_decay": 0.01},
+    },
     "hubert": {
         "encoder": {"name": "wav2vec2", "shape": "tiny", "dropout": 0.0, "reach": 16},
         "objective": {"clusters": 50, "layer": 1},
