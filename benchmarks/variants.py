@@ -51,6 +51,7 @@ def limit(task: "Task", one: Any, real: Callable[[Any], Any], unit: float = 1.0)
 
     settings = one.pretrain
     torch.set_num_threads(task.threads)
+    device.keep_memory()  # as the loop does
     plan = stream.plan(one.corpus.path, task.batch, one.seed, settings.lanes)
     objective = build.objective(settings, plan.manifest, one.seed)
     optimizer = optimizers.build(modules=[objective], **settings.optimizer)
