@@ -34,7 +34,7 @@ class Ablation:
 
 
 PATCHES = (
-    *("encoder.name=vit", "encoder.shape=tiny", "encoder.patch=4", "encoder.layers=3", "encoder.positions=sincos"),
+    *("encoder.name=vit", "encoder.shape=tiny", "encoder.patch=7", "encoder.layers=3", "encoder.positions=sincos"),
     *("encoder.pooling=mean", "objective.width=96", "objective.layers=2", "views.scale=[0.6,1.0]"),
 )
 ABLATIONS = {
