@@ -48,6 +48,12 @@ quality-image: $(VENV)/.installed ## methods on images beside the untrained enco
 quality-series: $(VENV)/.installed ## methods on series beside published numbers (hours; goes on where it was)
 	@$(BIN)/python benchmarks/quality_series.py
 
+quality-labels: $(VENV)/.installed ## how far few labels reach, with and without pretraining (an hour; goes on where it was)
+	@$(BIN)/python benchmarks/label_efficiency.py
+
+quality-tables: $(VENV)/.installed ## forecasts and gaps of tables beside predictions without a network (an hour; goes on)
+	@$(BIN)/python benchmarks/quality_tables.py
+
 quality-text: $(VENV)/.installed ## methods on text beside TF-IDF and the untrained encoder (hours; goes on where it was)
 	@$(BIN)/python benchmarks/quality_text.py
 
@@ -71,4 +77,4 @@ deploy-check: $(VENV)/.installed .venv-deploy/requirements-check.txt ## the same
 clean: ## remove what the targets made, but not runs and corpora
 	rm -rf $(VENV) .venv-bench .venv-deploy dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup quickstart test test-all lint format types bench deploy-lint deploy-check quality-image quality-series quality-text quality-audio sweep-pages clean
+.PHONY: help setup quickstart test test-all lint format types bench deploy-lint deploy-check quality-image quality-series quality-labels quality-tables quality-text quality-audio sweep-pages clean

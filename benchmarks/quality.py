@@ -109,8 +109,17 @@ def here(threads: int) -> dict[str, Any]:
     return {"workers": 0, "gpu": False, "threads": threads, "compile": False, "log_every": 20, "health_every": 10**6}
 
 
-def pretrained(one: Any, probes: dict[str, dict[str, Any]], samples: int = 60_000) -> Outcome:
-    """Pretrain by a recipe whose corpus is of the catalogue, and compare with the untrained encoder and raw samples."""
+def pretrained(
+    one: Any, probes: dict[str, dict[str, Any]], samples: int = 60_000, shares: Iterable[float] = ()
+) -> Outcome:
+    """Pretrain by a recipe whose corpus is of the catalogue, and compare with the untrained encoder and raw samples.
+
+    Args:
+        one: the recipe.
+        probes: names with settings.
+        samples: used for fitting probes at most.
+        shares: of the labels, on which probes are fitted too.
+    """
     from selfray.corpus import catalogue
     from selfray.corpus.manifest import Manifest
     from selfray.evaluation.compare import compare
@@ -128,8 +137,65 @@ def pretrained(one: Any, probes: dict[str, dict[str, Any]], samples: int = 60_00
         seconds = time.perf_counter() - begun
         trained = trained_objective(Path(folder), one, manifest).eval()
         views = build.views(one.pretrain, manifest.facts)
-        found = compare(trained.encoder, untrained.encoder, views, corpus, probes, Path(folder) / "evaluation", samples)
+        judged = (trained.encoder, untrained.encoder, views, corpus, probes, Path(folder) / "evaluation", samples)
+        found = compare(*judged, seed=one.seed, label_shares=list(shares))
     return Outcome(trained, untrained, views, corpus, found, seconds, losses)
+
+
+def supervised(one: Any, share: float = 1.0) -> Row:
+    """A recipe's network, views, optimizer and budget with labels instead of its objective: what is reachable.
+
+    Args:
+        one: the recipe.
+        share: of the labels of each class, the ones that probes get of that share and the recipe's seed.
+    """
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    from selfray.corpus import catalogue
+    from selfray.corpus.manifest import Manifest
+    from selfray.evaluation.features import few, load
+    from selfray.train import build
+    from selfray.train.schedule import learning_rate_factor
+    from selfray.views.random import sample_keys
+
+    corpus = catalogue.fetch(one.corpus.fetch)
+    manifest, settings = Manifest.read(corpus), one.pretrain
+    torch.manual_seed(one.seed)
+    torch.set_num_threads(settings.threads)
+    encoder = build.objective(settings, manifest, one.seed).encoder.train()
+    model = torch.nn.ModuleList([encoder, torch.nn.Linear(encoder.width, len(manifest.classes))])
+    views = build.views(settings, manifest.facts)
+    optimizer = torch.optim.AdamW(model.parameters(), settings.optimizer["lr"])
+    train, test = load(corpus, "train", 10**6), load(corpus, "test", 10**6)
+    known = torch.arange(len(train.ids)) if share == 1 else torch.from_numpy(few(train, share, one.seed))
+    data, labels, ids = (torch.from_numpy(of)[known] for of in (train.data, train.labels, train.ids))
+    kind, name = ("single", "images") if manifest.kind == "image" else ("pair", "first")
+    losses, begun = [], time.perf_counter()
+    for step in range(settings.steps):
+        rows = torch.randint(len(ids), (settings.batch,))
+        seen = views.make(kind, data[rows], sample_keys(ids[rows], one.seed, step))[name]
+        for group in optimizer.param_groups:
+            group["lr"] = settings.optimizer["lr"] * learning_rate_factor(step, settings.steps, settings.warmup, 0.0)
+        loss = cross_entropy(model[1](encoder.embed(seen)), labels[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    took = time.perf_counter() - begun
+    model.eval()
+    with torch.inference_mode():
+        parts = torch.from_numpy(test.data).split(1000)
+        inputs = (views.inputs(part, torch.zeros(len(part), dtype=torch.long)) for part in parts)
+        found = torch.cat([model[1](encoder.embed(part)).argmax(1) for part in inputs])
+    right = float((found == torch.from_numpy(test.labels)).float().mean())
+    return {
+        "probes": {"linear": {"pretrained": round(right, 4)}},
+        "scores": {},
+        "labels": len(known),
+        "seconds": round(took, 1),
+        "loss": [round(float(losses[0]), 4), round(float(losses[-1]), 4)],
+    }
 
 
 def held_out(objective: Any, views: Any, corpus: Path, scalar: str, rows: int = 512) -> list[float]:

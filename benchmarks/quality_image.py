@@ -10,7 +10,6 @@ are written after each of them.
 """
 
 import argparse
-import time
 from collections.abc import Iterator
 from statistics import mean
 from typing import Any
@@ -84,54 +83,8 @@ def recipe(method: str, seed: int, threads: int) -> Any:
 
 def measured(one: Any) -> Row:
     """Accuracies of one run, and label-free scores."""
-    return supervised(one) if one.name == SUPERVISED.replace(" ", "_") else quality.pretrained(one, PROBES).row()
-
-
-def supervised(one: Any) -> Row:
-    """The same network, views, optimizer and budget with the labels of the whole training split: what is reachable."""
-    import torch
-    from torch.nn.functional import cross_entropy
-
-    from selfray.corpus import catalogue
-    from selfray.corpus.manifest import Manifest
-    from selfray.evaluation.features import load
-    from selfray.train import build
-    from selfray.train.schedule import learning_rate_factor
-    from selfray.views.random import sample_keys
-
-    corpus = catalogue.fetch(one.corpus.fetch)
-    manifest, settings = Manifest.read(corpus), one.pretrain
-    torch.manual_seed(one.seed)
-    torch.set_num_threads(settings.threads)
-    encoder = build.objective(settings, manifest, one.seed).encoder.train()
-    model = torch.nn.ModuleList([encoder, torch.nn.Linear(encoder.width, len(manifest.classes))])
-    views = build.views(settings, manifest.facts)
-    optimizer = torch.optim.AdamW(model.parameters(), settings.optimizer["lr"])
-    train, test = load(corpus, "train", 10**6), load(corpus, "test", 10**6)
-    data, labels, ids = torch.from_numpy(train.data), torch.from_numpy(train.labels), torch.from_numpy(train.ids)
-    losses, begun = [], time.perf_counter()
-    for step in range(settings.steps):
-        rows = torch.randint(len(ids), (settings.batch,))
-        images = views.make("single", data[rows], sample_keys(ids[rows], one.seed, step))["images"]
-        for group in optimizer.param_groups:
-            group["lr"] = settings.optimizer["lr"] * learning_rate_factor(step, settings.steps, settings.warmup, 0.0)
-        loss = cross_entropy(model[1](encoder.embed(images)), labels[rows])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.detach())
-    took = time.perf_counter() - begun
-    model.eval()
-    with torch.inference_mode():
-        parts = torch.from_numpy(test.data).split(1000)
-        found = torch.cat([model[1](encoder.embed(part.permute(0, 3, 1, 2).float() / 255)).argmax(1) for part in parts])
-    right = float((found == torch.from_numpy(test.labels)).float().mean())
-    return {
-        "probes": {"linear": {"pretrained": round(right, 4)}},
-        "scores": {},
-        "seconds": round(took, 1),
-        "loss": [round(float(losses[0]), 4), round(float(losses[-1]), 4)],
-    }
+    with_labels = one.name == SUPERVISED.replace(" ", "_")
+    return quality.supervised(one) if with_labels else quality.pretrained(one, PROBES).row()
 
 
 def write() -> None:

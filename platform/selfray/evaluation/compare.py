@@ -1,6 +1,7 @@
 """A trained encoder beside the same encoder untrained and beside raw samples: a number alone says nothing."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..probes.probe import Features, Probe, Score
 from ..train import health
 from ..views.random import sample_keys
 from ..views.views import Views
-from . import frames, pairs, raw, shown
+from . import frames, pairs, raw, shares, shown
 from .features import Samples, embed, few, load
 from .steps import Steps, standard
 from .verdict import verdict
@@ -39,12 +40,14 @@ def compare(
     max_samples: int = 60_000,
     labels: float | None = None,
     seed: int = 0,
+    label_shares: Sequence[float] = (),
 ) -> dict[str, Any]:
     """Run probes and label-free scores; writes `results.json` and `samples.npz` into `out` and returns the results.
 
     Args:
         labels: fit probes on a share of the labels of each class, or on so many (`features.few`); on all if None.
         seed: fixes which; they are the same for the trained and the untrained encoder and for raw samples.
+        label_shares: fit the probes of labels on these shares of the labels too, for the curve of label efficiency.
 
     Raises:
         UserError: the corpus has no held-out split.
@@ -63,7 +66,7 @@ def compare(
     }
     encoders = {"pretrained": trained, "untrained": untrained}
     labelled = bool((train.labels >= 0).all() and (test.labels >= 0).all()) and len(np.unique(train.labels)) > 1
-    fit = np.arange(len(train.ids)) if labels is None else few(train.labels, labels, seed)
+    fit = np.arange(len(train.ids)) if labels is None else few(train, labels, seed)
     rows, unfit = list[dict[str, Any]](), list[str]()
     for name, settings in probes.items():
         probe = find(name)(**settings)
@@ -85,10 +88,18 @@ def compare(
             continue
         rows += _rows(name, probe, settings, found, probe.raw or raw.NAMES[manifest.kind])
     rows.sort(key=lambda row: row["metric"] != "accuracy")  # the first ones speak for all, and everybody can read these
+    curve = list[dict[str, Any]]()
+    if label_shares and labelled:
+
+        def judged(probe: Probe, some: NDArray[np.int64]) -> dict[str, list[Score]]:
+            return _of_labels(probe, vectors, train, test, some)
+
+        curve = shares.rows(probes, label_shares, train, judged, seed, raw.NAMES[manifest.kind])
     results = {
         "samples": {"train": len(train.ids), "test": len(test.ids), "labels": len(fit)},
         "probes": rows,
         "unfit": unfit,
+        "label_shares": curve,
         "scores": _scores(encoders, vectors, views, test),
         "verdict": verdict(rows, labelled, unfit),
     }

@@ -43,17 +43,19 @@ def load(folder: str | Path, split: str, limit: int, seed: int = 0) -> Samples:
     return Samples(np.concatenate(ids), np.concatenate(data), np.concatenate(labels))
 
 
-def few(labels: NDArray[np.int64], many: float, seed: int) -> NDArray[np.int64]:
+def few(samples: Samples, many: float, seed: int) -> NDArray[np.int64]:
     """The places of a few labels of each class, in order: what a probe is fitted on where labels are scarce.
 
-    A larger choice of one seed holds the smaller ones.
+    The samples' numbers decide, whatever the order is that they come in. A larger choice of one seed holds the smaller
+    ones.
 
     Args:
-        labels: (samples); below 0 there is none.
+        samples: with labels, of which those below 0 are none.
         many: a share below 1 of each class, at least one sample of it; or so many samples of each.
+        seed: fixes which.
     """
-    random = np.random.default_rng(seed)
-    order, chosen = random.permutation(len(labels)), []
+    labels, chosen = samples.labels, []
+    order = np.argsort(np.array([mix(seed, number) for number in samples.ids.tolist()], np.uint64), kind="stable")
     for label in np.unique(labels[labels >= 0]):
         own = order[labels[order] == label]
         chosen.append(own[: max(1, round(many * len(own))) if many < 1 else int(many)])

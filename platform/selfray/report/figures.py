@@ -11,7 +11,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from .numbers import log_ticks, plain, tick_labels, ticks
+from .numbers import log_ticks, percent, plain, tick_labels, ticks
 from .reading import Series
 
 WIDTH, HEIGHT = 360, 196  # one size for all curves, so that their text keeps its size on every screen
@@ -111,6 +111,34 @@ def dot_row(points: dict[str, float], interval: tuple[float, float] | None, low:
             parts.append(f'<use class="{who}" href="#dot-{who}" x="{x(points[who]):.1f}" y="{y}"/>')
     words = ", ".join(f"{who} {plain(value)}" for who, value in points.items())
     return _svg(280, 54, "".join(parts), "dots", f"Dot plot: {words}")
+
+
+def share_chart(lines: dict[str, Series], title: str) -> Markup:
+    """What was reached with a share of the labels, by who was measured; shares stand on a logarithmic axis."""
+    shares = sorted({share for line in lines.values() for share, _ in line})
+    reached = [value for line in lines.values() for _, value in line if value is not None]
+    low, high, _ = _range([min(reached), max(reached)], None, False)
+    x = _scale(shares[0], shares[-1], LEFT + 14, RIGHT - 14, log=True)
+    y = _scale(low, high, BOTTOM, TOP)
+    values, parts = ticks(low, high), list[str]()
+    for value, label in zip(values, tick_labels(values), strict=True):
+        parts.append(f'<path class="grid" d="M{LEFT} {y(value):.1f}H{RIGHT}"/>')
+        parts.append(f'<text x="{LEFT - 7}" y="{y(value) + 4:.1f}" text-anchor="end">{label}</text>')
+    for share in shares:
+        parts.append(f'<path class="tick" d="M{x(share):.1f} {BOTTOM}v4"/>')
+        parts.append(f'<text x="{x(share):.1f}" y="{BOTTOM + 17}" text-anchor="middle">{percent(share)}</text>')
+    parts.append(f'<path class="axis" d="M{LEFT} {BOTTOM}H{RIGHT}"/>')
+    note = "share of the labels · horizontal scale logarithmic"
+    parts.append(f'<text x="{(LEFT + RIGHT) / 2}" y="{BOTTOM + 33}" text-anchor="middle">{note}</text>')
+    for who, line in lines.items():
+        parts.append(f'<path class="share-line of-{who}" d="{_path(line, x, y)}"/>')
+        spots = [(x(share), y(value)) for share, value in line if value is not None]
+        parts += [f'<use class="{who}" href="#dot-{who}" x="{across:.1f}" y="{up:.1f}"/>' for across, up in spots]
+    words = "; ".join(
+        f"{who} " + ", ".join(f"{plain(value)} with {percent(share)}" for share, value in line)
+        for who, line in lines.items()
+    )
+    return _svg(WIDTH, HEIGHT, "".join(parts), "shares", f"{title} by share of the labels: {words}")
 
 
 def scatter(place: NDArray[np.float32], group: Sequence[int], marks: Sequence[Mark], title: str) -> Markup:

@@ -74,6 +74,11 @@ def measure(value: Any, metric: str) -> str:
     return plain(value)
 
 
+def percent(share: float) -> str:
+    """A share in per cent, with as many digits as it needs: 0.5 %."""
+    return f"{100 * share:.3g}\N{NO-BREAK SPACE}%"
+
+
 def ticks(low: float, high: float, about: int = 4) -> list[float]:
     """Round values inside [low, high], roughly `about` of them."""
     span = high - low

@@ -17,7 +17,8 @@ def inputs(run: Run) -> dict[str, Any]:
 def protocol(run: Run) -> dict[str, Any]:
     """How is measured; numbers of another protocol are no comparison."""
     assert run.recipe.evaluate is not None
-    chosen = {"seed": run.recipe.seed} if run.recipe.evaluate.labels else {}  # it fixes whose labels are known
+    asked = run.recipe.evaluate
+    chosen = {"seed": run.recipe.seed} if asked.labels or asked.label_shares else {}  # it fixes whose labels are known
     return {**settings(run.recipe.evaluate, "evaluate", ("corpus",)), **chosen, **_files(run)}
 
 
@@ -66,6 +67,7 @@ def judged(run: Run, encoder: Path, out: Path) -> dict[str, Any]:
         asked.max_samples,
         asked.labels,
         run.recipe.seed,
+        asked.label_shares,
     )
 
 

@@ -3,8 +3,8 @@
 import math
 from typing import Any
 
-from ..figures import dot_row
-from ..numbers import count, measure, number, plain
+from ..figures import dot_row, share_chart
+from ..numbers import count, measure, number, percent, plain
 from ..reading import Run, part, rows
 
 WHO = ("pretrained", "untrained", "raw")
@@ -23,8 +23,33 @@ def content(run: Run) -> dict[str, Any]:
         "probes": [_probe(probe, _axis(probe, probes)) for probe in probes],
         "intervals": any(_interval(probe) for probe in probes),
         "raw_name": next((str(probe["raw_name"]) for probe in probes if probe.get("raw_name")), "raw input"),
+        "efficiency": _efficiency(rows(run.results, "label_shares")),
         "scores": [_score(score) for score in scores],
     }
+
+
+def _efficiency(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For each probe what was reached with each share of the labels, as a table and a curve."""
+    probes: dict[str, list[tuple[float, dict[str, Any]]]] = {}
+    for row in found:
+        share = number(row.get("share"))
+        if share is not None and 0 < share <= 1 and _values(row):
+            probes.setdefault(str(row.get("probe") or "probe"), []).append((share, row))
+    return [_share_table(name, sorted(mine, key=lambda one: one[0])) for name, mine in probes.items()]
+
+
+def _share_table(name: str, mine: list[tuple[float, dict[str, Any]]]) -> dict[str, Any]:
+    metric, lines = str(mine[0][1].get("metric") or ""), {who: list[tuple[float, float | None]]() for who in WHO}
+    table = []
+    for share, row in mine:
+        values = _values(row)
+        for who, value in values.items():
+            lines[who].append((share, value))
+        shown = {who: measure(values.get(who), metric) for who in WHO}
+        winner = max(values, key=lambda who: values[who])
+        table.append({"share": percent(share), "labels": count(row.get("labels")), "winner": winner, **shown})
+    drawn = {who: line for who, line in reversed(lines.items()) if line}  # the encoder's own comes last, on top
+    return {"name": name, "metric": metric, "rows": table, "plot": share_chart(drawn, f"{name}, {metric}")}
 
 
 def _values(probe: dict[str, Any]) -> dict[str, float]:
