@@ -21,8 +21,14 @@ def gained(row: Row) -> bool:
     """Whether the pretrained interval is better than those of both baselines, and than every other simple answer."""
     sign, worse = (1, 0) if row["higher_is_better"] else (-1, 1)
     own = sign * row["pretrained_interval"][worse]
-    others = [sign * row[f"{who}_interval"][1 - worse] for who in ("untrained", "raw")]
-    return bool(own > max([*others, *(sign * value for value in row.get("beside", {}).values())]))
+    beside = all(own > sign * value for value in row.get("beside", {}).values())
+    return beside and all(_clear(row, who) for who in ("untrained", "raw"))
+
+
+def _clear(row: Row, who: str) -> bool:
+    """Whether the pretrained interval is better than a baseline's, without touching it."""
+    sign, worse = (1, 0) if row["higher_is_better"] else (-1, 1)
+    return bool(sign * row["pretrained_interval"][worse] > sign * row[f"{who}_interval"][1 - worse])
 
 
 def number(row: Row, value: float) -> str:
@@ -47,4 +53,7 @@ def _said(rows: list[Row], labelled: bool, unfit: bool) -> str:
         return f"Pretraining taught the encoder something on every probe: {numbers}"
     if better:
         return f"Pretraining helps on {', '.join(row['probe'] for row in better)} but not on every probe: {numbers}"
+    if learned := [row for row in rows if _clear(row, "untrained")]:
+        names = ", ".join(row["probe"] for row in learned)
+        return f"The encoder learned something by {names}, but no probe shows it beyond every simple answer: {numbers}"
     return f"No probe shows a gain from pretraining beyond chance: {numbers}"

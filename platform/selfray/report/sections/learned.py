@@ -17,9 +17,13 @@ def content(run: Run) -> dict[str, Any]:
     if not probes and not scores:
         return {"missing": "Not evaluated yet; this measures the encoder:", "command": "evaluate"}
     samples = part(run.results, "samples")
-    sizes = [f"{count(size)} {split}" for split, size in samples.items() if number(size) is not None]
+    sizes = [
+        f"{count(samples[split])} {split}" for split in ("train", "test") if number(samples.get(split)) is not None
+    ]
+    known = samples.get("labels")
     return {
         "samples": " and ".join(sizes),
+        "labels": count(known) if number(known) is not None and known != samples.get("train") else "",
         "probes": [_probe(probe, _axis(probe, probes)) for probe in probes],
         "intervals": any(_interval(probe) for probe in probes),
         "raw_name": next((str(probe["raw_name"]) for probe in probes if probe.get("raw_name")), "raw input"),
