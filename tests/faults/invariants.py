@@ -7,7 +7,7 @@ import numpy as np
 
 from selfray.corpus import stream
 from selfray.recipe import load
-from selfray.train.checkpoint import Checkpoints
+from selfray.train import publish
 from selfray.train.trace import Record
 
 from .runs import Run
@@ -34,10 +34,10 @@ def violations(run: Run, corpus: Path, ended: bool = True) -> list[str]:
 
 
 def _checkpoints(run: Run) -> list[str]:
-    if not run.checkpoints:
+    store = run.store()
+    if not any(publish.committed(store.storage)):
         return []
-    newest = Checkpoints(run.out / "checkpoints").newest()
-    return [] if newest else ["I1: checkpoints are there and none of them verifies"]
+    return [] if store.newest() else ["I1: checkpoints are there and none of them verifies"]
 
 
 def _plan(records: list[Record], plan: stream.Plan, steps: int, ended: bool) -> list[str]:

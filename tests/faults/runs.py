@@ -16,6 +16,7 @@ import psutil
 import yaml
 from safetensors import safe_open
 
+from selfray.recipe import load
 from selfray.train import trace
 from selfray.train.checkpoint import Checkpoints
 
@@ -118,9 +119,13 @@ class Run:
         """The published checkpoints, oldest first."""
         return sorted((self.out / "checkpoints").glob("step_*"))
 
+    def store(self) -> Checkpoints:
+        """The checkpoints where the recipe wants them, as the run itself finds them."""
+        return Checkpoints.of(load(self.file).pretrain.checkpoint, self.out)
+
     def digest(self) -> str:
         """A digest of every number of the newest checkpoint's objective."""
-        newest = Checkpoints(self.out / "checkpoints").newest()
+        newest = self.store().newest()
         assert newest is not None, "there is no checkpoint"
         digest = hashlib.sha256()
         with safe_open(newest / "objective.safetensors", "np") as file:

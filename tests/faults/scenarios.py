@@ -1,5 +1,6 @@
 """Every fault as a function: do it to a run, repeat the command if need be, and say what came of it."""
 
+import itertools
 import os
 import random
 import shutil
@@ -8,14 +9,14 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
 
 from selfray.train.trace import Record
 
-from . import runs
+from . import runs, stores
 from .invariants import violations
 from .runs import STEPS, Run, recipe
 
@@ -113,6 +114,41 @@ def disk_full(folder: Path, corpus: Path) -> Outcome:
     return outcome
 
 
+def store_out(folder: Path, corpus: Path) -> Outcome:
+    """The object store of the checkpoints answers nothing but errors for 15 s, while two are due; training goes on."""
+    with stores.server() as proxy:
+        run = stores.stored(folder, corpus, pause=0.2)
+        with _ended(run):
+            run.start()
+            run.until_step(AIM)
+            struck = time.time()
+            stores.out(proxy)
+            outcome = _finished(run, corpus, struck)
+        times = [record.time for record in run.records() if record.time > struck]
+        longest = max(later - earlier for earlier, later in itertools.pairwise(times))
+        failed, note = proxy.fired["busy"], f"the longest step of the outage and after it took {longest:.1f} s"
+        assert failed, "no request met the outage"
+        assert longest < stores.OUTAGE / 2, note
+    return Outcome(times[0] - struck, 0, outcome.same, outcome.broken, f"{failed} requests failed; {note}")
+
+
+def cut_uploads(folder: Path, corpus: Path) -> Outcome:
+    """A third of all uploads to the object store is cut, and SIGKILL of the driver; the same command goes on."""
+    with stores.server() as proxy:
+        run = stores.stored(folder, corpus, pause=0.2)
+        with _ended(run):
+            stores.cutting(proxy)
+            run.start()
+            run.until_step(AIM)
+            run.kill()
+            struck = time.time()
+            run.start()
+            outcome = _finished(run, corpus, struck)
+        cut = proxy.fired["half_request"]
+        assert cut, "no upload was cut"
+    return replace(outcome, note=f"{cut} uploads cut")
+
+
 def drained(folder: Path, corpus: Path) -> Outcome:
     """A node is announced to be taken away, and is taken away: a checkpoint at once, then one worker less."""
     return _on_nodes(folder, corpus, "drain")
@@ -204,7 +240,7 @@ ALL: dict[str, Callable[[Path, Path], Outcome]] = {
     scenario.__name__: scenario
     for scenario in (
         *(kill_worker, kill_driver, stop_worker, drained, node_lost, node_added),
-        *(disk_full, torn_checkpoint, flipped_bit, damaged_shard, stalled_source, at_random),
+        *(store_out, cut_uploads, disk_full, torn_checkpoint, flipped_bit, damaged_shard, stalled_source, at_random),
     )
 }
 
