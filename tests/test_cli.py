@@ -89,13 +89,19 @@ def test_check_starts_nothing_and_says_what_a_run_needs(selfray, pipeline, tmp_p
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine.yaml"]
 
 
-def test_run_evaluates_reports_and_does_nothing_twice(selfray, pipeline, tmp_path):
+def test_run_evaluates_reports_and_does_nothing_twice(selfray, pipeline, digits, tmp_path):
     first = selfray("run", str(pipeline))
     for expected in ("pretrain", "knn", "linear", "report", "encoder", "mlflow ui"):
         assert expected in first
     run = tmp_path / "runs" / "mine"
     for file in ("recipe.yaml", "metrics.jsonl", "report.html", "summary.json", "encoder/encoder.json", "mlflow.json"):
         assert (run / file).is_file(), file
+    asked = ("probes.knn.neighbours=1", "probes.linear.iterations=9", "evaluate.label_shares=[0.1,1]")
+    found = selfray("evaluate", "runs/mine/encoder", str(digits), *asked)
+    assert "knn with 10 % of the labels" in found
+    assert "svm" not in found
+    alone = json.loads((tmp_path / "evaluation" / "results.json").read_text(encoding="utf-8"))
+    assert {row["probe"]: row for row in alone["probes"]}["knn"]["settings"]["neighbours"] == 1
     again = selfray("run", str(pipeline))
     assert again.count("done before") == 2
     refused = selfray("run", str(pipeline), "batch=64", status=2)
@@ -120,6 +126,9 @@ def test_run_evaluates_reports_and_does_nothing_twice(selfray, pipeline, tmp_pat
         (["corpus", "inspect", "{empty}"], "not a prepared corpus"),
         (["corpus", "fetch", "mnist"], "mnist-5k"),
         (["evaluate", "{empty}", "{empty}"], "encoder"),
+        (["evaluate", "{empty}", "{empty}", "probes.linea.iterations=1"], "did you mean 'linear'?"),
+        (["evaluate", "{empty}", "{empty}", "probes.knn.neighbours=0", "labels=-1"], "the evaluation has 2 problems"),
+        (["evaluate", "{empty}", "{empty}", "corpus=mnist-5k"], "the corpus is an argument of its own here"),
         (["embed", "{empty}", "{empty}", "{empty}-out"], "not a prepared corpus"),
         (["show", "simclrr"], "did you mean 'simclr'?"),
         (["list", "objectivs"], "did you mean 'objectives'?"),

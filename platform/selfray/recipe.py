@@ -9,7 +9,7 @@ from typing import Any
 from . import gate, paths, signature
 from .discovery import nearest
 from .errors import RecipeError, UserError
-from .settings import Checkpoints, Part, Pretrain, Recipe, Stage
+from .settings import Checkpoints, Evaluate, Part, Pretrain, Recipe, Stage
 
 __all__ = ["HARMLESS", "Checkpoints", "Part", "Pretrain", "Recipe", "Stage"]
 
@@ -135,14 +135,9 @@ def parse(plain: Mapping[str, Any], source: str = "recipe") -> Recipe:
         resolved["views"], wrong = signature.check(family, (parts or {}).get("views", {}), "pretrain.views")
         found += wrong
     evaluate = plain.get("evaluate")
-    resolved_probes: dict[str, Any] = {}
     probes = evaluate.get("probes", {"knn": {}, "linear": {}}) if isinstance(evaluate, dict) else {}
-    for name, part in probes.items() if isinstance(probes, dict) else ():
-        if not isinstance(part, dict | None):
-            continue  # the stage's own check has said so
-        resolved_probes[name], wrong = _part(_probe, {"name": name, **(part or {})}, f"evaluate.probes.{name}")
-        resolved_probes[name].pop("name", None)
-        found += wrong
+    resolved_probes, wrong = _probes(probes, "evaluate.")
+    found += wrong
     if settings and settings["gate"]:
         from .evaluation.compare import MEANINGS
 
@@ -153,6 +148,42 @@ def parse(plain: Mapping[str, Any], source: str = "recipe") -> Recipe:
     if settings["evaluate"]:
         settings["evaluate"]["probes"] = resolved_probes
     return Recipe.model_validate(settings)
+
+
+def evaluation(overrides: Sequence[str]) -> Evaluate:
+    """The settings of an evaluation by itself, of `key=value` with or without `evaluate.`; no probes if none is named.
+
+    Raises:
+        RecipeError: with every mistake at once.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    try:
+        told = OmegaConf.from_dotlist([_full(override).removeprefix("evaluate.") for override in overrides])
+        plain = {"probes": {}, **_plain(told, resolve=False)}
+    except (YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"the settings cannot be read: {' '.join(str(error).split())}") from None
+    settings, found = signature.validate(Evaluate, plain, "")
+    probes, wrong = _probes(plain["probes"], "")
+    if plain.get("corpus"):
+        wrong.append("corpus: the corpus is an argument of its own here")
+    if found or wrong:
+        raise RecipeError("the evaluation", [*found, *wrong])
+    return Evaluate.model_validate({**settings, "probes": probes})
+
+
+def _probes(probes: Any, prefix: str) -> tuple[dict[str, Any], list[str]]:
+    """Probes with every default, and what is wrong with them."""
+    resolved, found = dict[str, Any](), list[str]()
+    for name, part in probes.items() if isinstance(probes, dict) else ():
+        if not isinstance(part, dict | None):
+            continue  # the stage's own check has said so
+        resolved[name], wrong = _part(_probe, {"name": name, **(part or {})}, f"{prefix}probes.{name}")
+        resolved[name].pop("name", None)
+        found += wrong
+    return resolved, found
 
 
 def _finders() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
+from annotated_types import Le
 from pydantic import BaseModel, ConfigDict, Field, Strict, field_validator, model_validator
 
 from . import gate as conditions
@@ -117,7 +118,7 @@ class Evaluate(Stage):
     labels: Annotated[PositiveInt, Strict()] | Share | None = Field(
         None, description="Fit probes on this share of each class's labels (0.01), or on so many of each (10); all."
     )
-    label_shares: list[Annotated[Positive, Field(le=1)]] = Field(
+    label_shares: list[Annotated[Positive, Le(1)]] = Field(
         [], description="Fit probes of labels on these shares of them too (0.01, 0.1, 1): a curve."
     )
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from .recipe import Recipe, load
+from .recipe import Recipe, evaluation, load
 
 
 def run(
@@ -59,30 +59,39 @@ def check(pipeline: str | Path, *overrides: str) -> dict[str, Any]:
 def evaluate(
     model: str | Path,
     corpus: str | Path,
+    *settings: str,
     out: str | Path | None = None,
-    probes: dict[str, dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Probes and label-free scores of an exported encoder on a labelled corpus, beside the same encoder untrained.
 
     Args:
         model: An encoder's folder, or its registry URI.
         corpus: A prepared corpus with labels and a test split.
+        settings: `key=value` of the stage `evaluate`, such as `probes.knn.neighbours=10` or `labels=0.01`; all probes
+            that are usual for the data type if none is named.
         out: Where to write `results.json` and `samples.npz`; `./evaluation` if left out.
-        probes: Probe names with their settings; all that are usual for the data type if left out.
     """
     from . import export
     from . import views as view_families
     from .evaluation.compare import compare
 
+    asked = evaluation(settings)
     folder = export.fetched(model)
     config = export.read_config(folder)
     kind, size = config["kind"], config["size"]
-    settings = {"size": size[0]} if kind == "image" and size[0] == size[1] else {}
-    views = view_families.find(kind)(**settings)
+    views = view_families.find(kind)(**({"size": size[0]} if kind == "image" and size[0] == size[1] else {}))
     views.use(config.get("facts", {}))
-    target = Path(out or "evaluation")
-    asked = probes or {name: {} for name in _fitting(kind, corpus)}
-    return compare(export.load(folder), export.build(config), views, corpus, asked, target)
+    return compare(
+        export.load(folder),
+        export.build(config),
+        views,
+        corpus,
+        asked.probes or {name: {} for name in _fitting(kind, corpus)},
+        Path(out or "evaluation"),
+        asked.max_samples,
+        asked.labels,
+        label_shares=asked.label_shares,
+    )
 
 
 def _fitting(kind: str, corpus: str | Path) -> list[str]:

@@ -199,7 +199,7 @@ def test_evaluate_asks_for_pairs_where_the_corpus_has_some(corpus, tmp_path):
     (tmp_path / "run").mkdir()
     train(Job(asked, str(corpus), str(tmp_path / "run")), lambda row: None)
     export_encoder(tmp_path / "run", asked, Manifest.read(corpus), 2, None, corpus)
-    found = verbs.evaluate(tmp_path / "run" / "encoder", corpus, tmp_path / "out")
+    found = verbs.evaluate(tmp_path / "run" / "encoder", corpus, out=tmp_path / "out")
     assert "pairs" in [row["probe"] for row in found["probes"]]
     assert found["unfit"] == []
     assert "pairs" not in verbs._fitting("image", tmp_path)

@@ -15,6 +15,9 @@ from .options import Json
 def evaluate_(
     model: Annotated[str, typer.Argument(help="An encoder's folder or registry URI.")],
     corpus: Annotated[Path, typer.Argument(help="A prepared corpus with labels and a test split.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="key=value of the stage evaluate, such as probes.knn.neighbours=10.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Where results go; ./evaluation if left out.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -22,13 +25,16 @@ def evaluate_(
     from ..summary import table
     from ..verbs import evaluate
 
-    results = evaluate(model, corpus, out)
+    results = evaluate(model, corpus, *(settings or []), out=out)
     if as_json:
         print(json.dumps(results, indent=1))
         return
     console = Console()
     if results["probes"]:
         console.print(table(results["probes"]))
+    for row in results["label_shares"]:
+        values = f"{row['pretrained']:.1%}, untrained {row['untrained']:.1%}, {row['raw_name']} {row['raw']:.1%}"
+        console.print(f"{row['probe']} with {100 * row['share']:.3g} % of the labels: {values}", highlight=False)
     for row in results["scores"]:
         console.print(
             f"{row['score']:<12} {row['pretrained']:8.3f}   untrained {row['untrained']:8.3f}   {row['meaning']}",
