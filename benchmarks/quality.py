@@ -62,8 +62,10 @@ class Outcome:
     def row(self) -> Row:
         """What a ledger keeps of it: probes and scores, time, first and last loss."""
         kinds = ("pretrained", "untrained", "raw")
+        beside = {r["probe"]: r["beside"] for r in self.found["probes"] if "beside" in r}
         return {
             "probes": {r["probe"]: {kind: round(r[kind], 4) for kind in kinds} for r in self.found["probes"]},
+            **({"beside": beside} if beside else {}),
             "scores": {r["score"]: round(r["pretrained"], 4) for r in self.found["scores"]},
             "seconds": round(self.seconds, 1),
             "loss": [round(self.losses[0], 4), round(self.losses[-1], 4)],

@@ -289,7 +289,13 @@ def compared(tmp_path_factory):
     encoder = Dilated(1, (64,), width=16, hidden=8, depth=3)
     manifest = Manifest.read(folder / "corpus")
     encoder.set_statistics(manifest.mean, manifest.std)
-    asked = {"clustering": {}, "knn": {}, "retrieval": {}, "forecasting": {"horizons": [1, 4], "pasts": 300}}
+    asked = {
+        "clustering": {},
+        "knn": {},
+        "ridge": {},
+        "retrieval": {},
+        "forecasting": {"horizons": [1, 4], "pasts": 300},
+    }
     asked |= {"imputation": {}, "anomaly": {"windows": 8, "context": 16}}
     views = views_of("series")()
     return compare(encoder, encoder, views, folder / "corpus", asked, folder / "out"), folder / "out"
@@ -299,7 +305,7 @@ def test_every_kind_of_probe_ends_in_the_same_rows(compared):
     results, out = compared
     names = [row["probe"] for row in results["probes"]]
     assert names == [
-        *("knn", "clustering", "clustering/ari", "retrieval", "retrieval/recall1", "retrieval/recall5"),
+        *("knn", "ridge", "clustering", "clustering/ari", "retrieval", "retrieval/recall1", "retrieval/recall5"),
         *("retrieval/recall10", "forecasting", "forecasting/mse4", "forecasting/mae1", "forecasting/mae4"),
         *("imputation", "imputation/mae", "anomaly", "anomaly/precision", "anomaly/recall"),
     ]
@@ -310,6 +316,8 @@ def test_every_kind_of_probe_ends_in_the_same_rows(compared):
     assert json.loads((out / "results.json").read_text(), parse_constant=pytest.fail)["probes"]
     by_name = {row["probe"]: row for row in results["probes"]}
     assert set(by_name["forecasting"]["beside"]) == {"last value"}
+    assert by_name["ridge"]["beside"] == {"MiniRocket": 1}
+    assert "beside" not in by_name["knn"]
     assert by_name["forecasting"]["raw_name"] == "ridge on the last values"
     assert not results["unfit"]
     assert "No probe shows a gain" in results["verdict"]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,16 @@ from ..probes.probe import Features, Probe, Score
 from ..train import health
 from ..views.random import sample_keys
 from ..views.views import Views
-from . import frames, pairs, raw, shares, shown
+from . import frames, pairs, raw, rocket, shares, shown
 from .features import Samples, embed, few, load
 from .steps import Steps, standard
 from .verdict import verdict
 
 SHOWN = 2000
 """Test samples kept for the report's map and galleries."""
+
+ROCKETS = 4000
+"""Series that MiniRocket is fitted on at most: a ridge of its 10,000 features takes a minute then."""
 
 WHO = ("pretrained", "untrained", "raw")
 Vectors = dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
@@ -83,6 +87,9 @@ def compare(
                 found = {who: probe.over_frames(heard[who]) for who in WHO}
             else:
                 found = _of_labels(probe, vectors, train, test, fit)
+                if probe.rocket and manifest.kind == "series":
+                    beside = _rocket(probe, train, test, fit, manifest, seed)
+                    found["raw"] = [replace(score, beside=beside) for score in found["raw"]]
         except UserError as problem:  # one probe that does not apply is no reason to lose the others
             unfit.append(str(problem))
             continue
@@ -136,6 +143,20 @@ def _of_labels(
         fitted = Features(known[fit], train.labels[fit]) if probe.fits_labels else Features(known, train.labels)
         found[who] = probe.scores(fitted, Features(unseen, test.labels))
     return found
+
+
+def _rocket(
+    probe: Probe, train: Samples, test: Samples, fit: NDArray[np.int64], manifest: Manifest, seed: int
+) -> dict[str, float]:
+    """The first number of a probe on MiniRocket's features, by a name that says if not all series were used."""
+    name = "MiniRocket"
+    if len(fit) > ROCKETS:
+        fit = np.sort(np.random.default_rng(seed).choice(fit, ROCKETS, replace=False))
+        name += f" of {ROCKETS:,} series"
+    scaled = standard(train.data[fit], test.data, manifest.mean, manifest.std)
+    features = rocket.fit(scaled.train, seed)
+    known = Features(features(scaled.train), train.labels[fit])
+    return {name: probe.scores(known, Features(features(scaled.test), test.labels))[0].value}
 
 
 def _over_time(

@@ -60,6 +60,9 @@ class Probe:
     raw: ClassVar[str] = ""
     """What is done without an encoder, if it is not the same with raw samples."""
 
+    rocket: ClassVar[bool] = False
+    """Whether MiniRocket's features of series stand beside those of raw values."""
+
     def correct(self, train: Features, test: Features) -> NDArray[np.bool_]:
         """Whether each test sample's label was predicted."""
         raise NotImplementedError(f"{type(self).__name__} must define correct")

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from .probe import Features, Probe
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
+PART = 2048
 
 
 class Ridge(Probe):
@@ -19,6 +20,8 @@ class Ridge(Probe):
 
     usual_for = ("series",)
 
+    rocket = True
+
     def __init__(self, strengths: tuple[float, ...] = STRENGTHS):
         self.strengths = strengths
 
@@ -31,5 +34,6 @@ class Ridge(Probe):
         fitted = make_pipeline(StandardScaler(), RidgeClassifierCV(alphas=self.strengths)).fit(
             train.vectors.astype(np.float64), train.labels
         )
-        found: NDArray[np.bool_] = fitted.predict(test.vectors.astype(np.float64)) == test.labels
-        return found
+        parts = range(0, len(test.vectors), PART)  # double precision of all at once would be much memory
+        predicted = [fitted.predict(test.vectors[at : at + PART].astype(np.float64)) for at in parts]
+        return np.asarray(np.concatenate(predicted) == test.labels)
