@@ -19,7 +19,7 @@ from quality import Case, Row
 
 LEDGER = quality.Ledger("series", "method", "set", "seed")
 METHODS = ["ts2vec", "triplet", "ts_tcc", "tnc", "tst", "simclr", "moco", "byol", "swav", "deepcluster"]
-METHODS += ["autoencoder", "vae", "gan", "forecasting"]
+METHODS += ["autoencoder", "vae", "gan", "forecasting", "cpc"]
 QUICK = ["italy-power-demand", "japanese-vowels", "arrow-head", "pickup-gesture", "osu-leaf"]
 ALL = [*QUICK, "gun-point", "basic-motions", "acsf1"]
 PROBES: dict[str, dict[str, Any]] = {"svm": {}, "linear": {}, "ridge": {}, "knn": {"neighbours": 1}}

@@ -51,12 +51,11 @@ def main() -> None:
 
 def sources() -> dict[str, list[Run]]:
     """Runs by where they come from: across methods first, then each sweep, of its newest settings."""
-    across = [
-        Run(row["method"], {name: probe["pretrained"] for name, probe in row["probes"].items()}, row["scores"])
-        for row in quality.Ledger("image", "method", "seed").rows()
-        if row["scores"]
-    ]
-    found = {"across methods": across} if across else {}
+    found: dict[str, list[Run]] = {}
+    for row in quality.Ledger("image", "corpus", "method", "seed").rows():
+        if row["scores"]:
+            probes = {name: probe["pretrained"] for name, probe in row["probes"].items()}
+            found.setdefault(f"methods on {row['corpus']}", []).append(Run(row["method"], probes, row["scores"]))
     for name in dict.fromkeys(row["sweep"] for row in runs.TRIALS.rows()):
         settings = runs.newest(runs.TRIALS, sweep=name)["settings"]
         found[f"sweep: {name}"] = [_run(row) for row in runs.finished(runs.known(name, settings))]

@@ -101,6 +101,16 @@ def test_causal_features_do_not_see_the_future(series):
     torch.testing.assert_close(encoder(changed)[0, :12], encoder(series)[0, :12])
 
 
+def test_cpc1d_sees_itself_and_what_was_before_it(series):
+    encoder = made("cpc1d").eval()
+    changed = series.clone()
+    changed[:, 12:] = 5.0
+    torch.testing.assert_close(encoder(changed)[0, :12], encoder(series)[0, :12])
+    assert not torch.allclose(encoder(changed)[0, 12], encoder(series)[0, 12])
+    for changed_local, local in zip(encoder.local(changed), encoder.local(series), strict=True):
+        assert torch.equal(changed_local[0, :12], local[0, :12])
+
+
 def test_masked_batch_normalisation_is_torchs_where_nothing_is_masked_and_of_what_counts_elsewhere():
     own, peer = MaskedBatchNorm(4), nn.BatchNorm1d(4)
     rows, counted = torch.randn(6, 5, 4), torch.rand(6, 5) < 0.6

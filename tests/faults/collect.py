@@ -29,14 +29,18 @@ def corpus(folder: Path) -> Path:
     return folder / "digits"
 
 
+def meaning(name: str) -> str:
+    """What is done, in the table's first column."""
+    return (scenarios.ALL[name].__doc__ or "").split("\n")[0].rstrip(".")
+
+
 def row(name: str, outcome: scenarios.Outcome) -> str:
     """One line of the table."""
-    meaning = (scenarios.ALL[name].__doc__ or "").split("\n")[0].rstrip(".")
     seconds = "" if math.isnan(outcome.recovery) else f"{outcome.recovery:.0f}"
     refused, resized = outcome.note.startswith("refused"), outcome.note.startswith("workers")
     same = "" if refused else "another sum order" if resized else "yes" if outcome.same else "NO"
     broken = "; ".join(outcome.broken) or "none"
-    return f"| {meaning} | {seconds} | {outcome.replayed} | {same} | {broken} | {outcome.note} |"
+    return f"| {meaning(name)} | {seconds} | {outcome.replayed} | {same} | {broken} | {outcome.note} |"
 
 
 def main(names: list[str]) -> None:
@@ -56,7 +60,7 @@ def main(names: list[str]) -> None:
             line = row(name, scenarios.ALL[name](folder, data))
             print(line, flush=True)
             rows[line.split("|")[1].strip()] = line
-            lines = [line for key, line in rows.items() if key != "what was done"]
+            lines = [rows[key] for key in map(meaning, scenarios.ALL) if key in rows]
             table = "\n".join([head, "|---|--:|--:|---|---|---|", *lines])
             DOCUMENT.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -96,18 +96,14 @@ def disk_full(folder: Path, corpus: Path) -> Outcome:
         run.start()
         run.until_step(AIM)
         filler = run.out / "checkpoints" / "filler"
-        with filler.open("wb") as file:
-            try:
-                while True:
-                    file.write(b"\0" * 4096)
-                    file.flush()
-            except OSError:
+        with suppress(OSError), filler.open("wb", buffering=0) as file:
+            while file.write(b"\0" * 4096):
                 pass
         struck, status = time.time(), run.wait()
         sentence = " ".join(run.log().split())
         assert status == 2, f"status {status}: {run.log()[-2000:]}"
         assert "could not be written" in sentence, run.log()[-2000:]
-        filler.unlink()
+        filler.unlink(missing_ok=True)
         run.start()
         outcome = _finished(run, corpus, struck)
         shutil.copytree(run.out / "checkpoints", folder / "kept")
@@ -199,7 +195,7 @@ def stalled_source(folder: Path, corpus: Path) -> Outcome:
 
 
 def at_random(folder: Path, corpus: Path, seed: int = 0, count: int = 30) -> Outcome:
-    """A schedule of `count` faults drawn from a seed: kills at random moments, damage while the run is down."""
+    """A schedule of faults drawn from a seed: kills at random moments, damage while the run is down."""
     draw = random.Random(seed)
     steps = 40 * count
     run = Run(recipe(folder, corpus, 0, steps=steps), folder / "run")

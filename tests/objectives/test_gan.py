@@ -58,6 +58,19 @@ def test_the_penalty_reaches_the_critic_only():
         assert torch.allclose(one.grad, other.grad) != sloped, name
 
 
+def test_the_cycle_reaches_encoder_and_generator_by_the_error_of_what_is_rebuilt():
+    plain, cyclic = made(), made(cycle=0.5)
+    images = torch.rand(6, 1, 8, 8)
+    without, with_cycle = (model.loss(images, KEYS)[0] for model in (plain, cyclic))
+    (real, code), _ = pairs(cyclic, images)
+    error = (cyclic.generator(code) - real).square().mean()
+    torch.testing.assert_close(with_cycle, without + 0.5 * error, rtol=1e-5, atol=1e-6)
+    without.backward()
+    with_cycle.backward()
+    for (name, one), other in zip(plain.named_parameters(), cyclic.parameters(), strict=True):
+        assert torch.allclose(one.grad, other.grad) == name.startswith("critic."), name
+
+
 def test_spectral_normalisation_bounds_every_layer():
     model = made()
     for _ in range(50):  # the power iteration goes on with each pass

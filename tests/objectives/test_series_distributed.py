@@ -8,6 +8,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from selfray import objectives
+from selfray.encoders.cpc1d import CPC1d
 from selfray.encoders.dilated import Dilated
 from selfray.encoders.tst import TST
 from selfray.views.random import sample_keys
@@ -19,9 +20,14 @@ CASES = {
     "ts2vec": (Dilated, {}),
     "triplet": (Dilated, {"negatives": 3}),
     "masked": (TST, {"ratio": 0.3}),
+    "cpc": (CPC1d, {"ahead": 3, "negatives": 20}),
     "ts_tcc": (Dilated, {"ahead": 3, "width": 8, "layers": 1}),
 }
-SETTINGS = {Dilated: {"hidden": 4, "depth": 2}, TST: {"heads": 2, "hidden": 8, "layers": 1}}
+SETTINGS = {
+    Dilated: {"hidden": 4, "depth": 2},
+    TST: {"heads": 2, "hidden": 8, "layers": 1},
+    CPC1d: {"inner": 8, "stages": 1},
+}
 
 
 def learned(rank, world):

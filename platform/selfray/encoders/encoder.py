@@ -153,9 +153,9 @@ class Encoder(nn.Module):
         """Raise a UserError unless this family has `local` and `context`."""
         if type(self).local is Encoder.local:
             raise UserError(
-                f"objective {objective!r} predicts what an encoder's first layers make of a waveform, which encoder "
+                f"objective {objective!r} predicts what an encoder's first layers make of its input, which encoder "
                 f"{type(self).__module__.rpartition('.')[2]!r} does not tell; use encoder.name=wav2vec2 or "
-                "encoder.name=cpc"
+                "encoder.name=cpc, or encoder.name=cpc1d for series"
             )
 
     def pool(self, features: Tensor) -> Tensor:

@@ -42,12 +42,12 @@ class CPC(Objective):
         if not encoder.causal:
             raise UserError(
                 f"objective 'cpc' predicts the future, which encoder {type(encoder).__module__.rpartition('.')[2]!r} "
-                "sees; use encoder.name=cpc"
+                "sees; use encoder.name=cpc, or encoder.name=cpc1d for series"
             )
         if encoder.grid[0] <= ahead:
             raise UserError(
                 f"objective.ahead {ahead} needs views of more than {ahead} positions, these have {encoder.grid[0]}; "
-                "lower it, or raise views.clip"
+                "lower it, or take longer ones"
             )
         self.ahead, self.negatives, self.source = ahead, negatives, source
         self.predict = nn.Linear(encoder.width, ahead * encoder.local_width, bias=False)

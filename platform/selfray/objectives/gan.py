@@ -24,6 +24,8 @@ class GAN(Objective):
         critic_width: Channels of the critic's first layer.
         spectral: Spectral normalisation of the critic (arXiv:1802.05957).
         penalty: Factor of the R1 gradient penalty at real pairs (arXiv:1801.04406); 0 for none.
+        cycle: Weight of the squared error between x and G(E(x)), as in ALICE (arXiv:1709.01215, section 3.2). The
+            critic alone leaves open which x a code stands for until late in training; 0 is the papers' game.
     """
 
     views = "single"
@@ -37,9 +39,10 @@ class GAN(Objective):
         critic_width: PositiveInt = 32,
         spectral: bool = True,
         penalty: NonNegative = 0.0,
+        cycle: NonNegative = 0.0,
     ):
         super().__init__(encoder)
-        self.latent, self.penalty = latent, penalty
+        self.latent, self.penalty, self.cycle = latent, penalty, cycle
         self.code = nn.Linear(encoder.width, latent)
         self.generator = rebuild.vector_decoder(encoder, "gan", latent, width)
         size, channels = self.generator.size, self.generator.channels
@@ -47,7 +50,8 @@ class GAN(Objective):
 
     def loss(self, images: Tensor, keys: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The critic's loss plus that of encoder and generator; 2 ln 2 each where the critic is at a loss."""
-        real, drawn = rebuild.values(self.encoder, images).nan_to_num(), normal(keys, OBJECTIVE, self.latent)
+        seen, drawn = rebuild.values(self.encoder, images), normal(keys, OBJECTIVE, self.latent)
+        real = seen.nan_to_num()
         code, made = self.code(self.encoder.embed(images)), self.generator(drawn)
         real_says = self.critic(real, code.detach())
         fake_says = self.critic(made.detach(), drawn)
@@ -57,6 +61,8 @@ class GAN(Objective):
         loss = critic + fooling
         if self.penalty:
             loss = loss + self.penalty * gradient_penalty(self.critic, real, code)
+        if self.cycle:
+            loss = loss + self.cycle * rebuild.squared_error(self.generator(code), seen)
         right = torch.cat([real_says > 0, fake_says <= 0]).float().mean()
         return loss, {"critic": critic.detach(), "fooling": fooling.detach(), "critic_accuracy": right}
 
