@@ -104,6 +104,11 @@ class Pretrain(Stage):
             raise ValueError("give either epochs or steps")
         if self.min_workers is not None and self.min_workers > self.workers:
             raise ValueError("min_workers is more than workers")
+        if self.batch % self.lanes:
+            raise ValueError(f"batch {self.batch} is not a multiple of lanes {self.lanes}; change one of them")
+        if self.workers > self.lanes:
+            more = f"set lanes to {self.workers} or more"
+            raise ValueError(f"workers {self.workers} are more than lanes {self.lanes}; {more}")
         if ":/" in (self.start_from or "") and not str(self.start_from).startswith("models:/"):
             raise ValueError(f"start_from {self.start_from}: give champion, models:/name@alias or a folder")
         return self

@@ -4,7 +4,9 @@ import json
 import logging
 import os
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -245,7 +247,12 @@ def tune_all(
             failure_config=tune.FailureConfig(max_failures=1),  # a killed actor goes on from its own checkpoint
         ),
     )
-    tuner.fit()
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        tuner.fit()
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)  # Tune's own stays, and would swallow the next Ctrl-C
     shutil.rmtree(folder, ignore_errors=True)
 
 
