@@ -71,7 +71,7 @@ def compare(given: argparse.Namespace, seed: int, out: Path) -> None:
     budget = (f"seed={seed}", f"sweep.steps={given.steps}", "sweep.metric=linear", f"sweep.samples={given.samples}")
     whole = Asked("image/simclr", space, (*NETWORK, *budget, "sweep.scheduler=none", "sweep.reports=1"))
     looks = (f"sweep.reduction={given.reduction}", f"sweep.levels={given.levels}")
-    early = Asked("image/simclr", space, (*NETWORK, *budget, "sweep.scheduler=asha", *looks))
+    early = Asked("image/simclr", space, (*NETWORK, *budget, "sweep.scheduler=asha", f"sweep.seed={seed}", *looks))
     key = {"part": "asha", "seed": seed, "settings": f"{whole.fingerprint}-{early.fingerprint}"}
     if LEDGER.holds(key):
         return

@@ -170,3 +170,15 @@ def test_a_nudge_moves_to_a_neighbour_that_meets_the_constraints(recipe):
         after = draw.nudged(asked, recipe(), before, np.random.default_rng(seed))
         assert after["pretrain.objective.temperature"] < 0.3
         assert after["pretrain.clip"] in (0.5, 1.0, 2.0)
+
+
+def test_asha_tries_a_grid_in_an_order_that_the_seed_draws(recipe):
+    knobs = {"optimizer.lr": {"choice": [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1]}}
+    rising = draw.grid(of(knobs, search="grid", scheduler="none"), recipe())
+    one, same, other = (
+        draw.grid(of(knobs, search="grid", scheduler="asha", seed=seed), recipe()) for seed in (0, 0, 1)
+    )
+    assert [settings["pretrain.optimizer.lr"] for settings in rising] == knobs["optimizer.lr"]["choice"]
+    assert one == same != rising
+    assert one != other
+    assert sorted(map(str, one)) == sorted(map(str, other)) == sorted(map(str, rising))

@@ -45,7 +45,10 @@ def random_settings(space: Space, recipe: Recipe, count: int) -> list[Settings]:
 
 
 def grid(space: Space, recipe: Recipe) -> list[Settings]:
-    """Every combination that meets the constraints, in the order of the file."""
+    """Every combination that meets the constraints, in the order of the file; for ASHA in one that the seed draws.
+
+    ASHA judges a trial by those that came before it, so that along a rising knob too many would pass.
+    """
     base = flat(recipe.plain())
 
     def expand(keys: list[str], settings: Settings) -> Iterator[Settings]:
@@ -67,6 +70,8 @@ def grid(space: Space, recipe: Recipe) -> list[Settings]:
                 f"the grid has more than {LARGEST_GRID:,} points; lower points or search fewer knobs, "
                 "or use search: random"
             )
+    if space.scheduler == "asha":
+        found = [found[i] for i in np.random.default_rng(space.seed).permutation(len(found))]
     return found
 
 
