@@ -146,7 +146,8 @@ def verdict(found: dict[str, dict[str, dict[str, Rank]]], default: str, offered:
     """What a sweep without labels is judged by, and whether these runs support that.
 
     They do if the default orders no sweep's trials wrongly beyond doubt, at least half of the sweeps' rightly beyond
-    doubt, and no other score that a sweep offers has a clearly higher mean correlation.
+    doubt, and no other score that a sweep offers has a clearly higher mean correlation. The loss does not count: the
+    knobs of these sweeps change what it is, and its order is then that of the knob.
     """
     said = f"Without labels a sweep is judged by `{default}`."
     sweeps = [by_probe["linear"] for source, by_probe in found.items() if source.startswith("sweep") and by_probe]
@@ -160,12 +161,16 @@ def verdict(found: dict[str, dict[str, dict[str, Rank]]], default: str, offered:
     if default not in means:
         return f"{said} It is not known for every sweep, so nothing follows."
     right, wrong = (sum(test(scores[default]) for scores in sweeps) for test in (_right, _wrong))
-    top = max(means, key=lambda name: means[name])
+    top = max((name for name in means if name != "loss"), key=lambda name: means[name])
     detail = (
         f"Its mean correlation with the linear probe within a sweep is {means[default]:.2f} (sweeps: {len(sweeps)}; "
         f"ordered rightly beyond doubt: {right}, wrongly: {wrong})."
     )
-    others = ", ".join(f"`{name}` {mean:.2f}" for name, mean in means.items() if name != default)
+    others = ", ".join(f"`{name}` {mean:.2f}" for name, mean in means.items() if name not in (default, "loss"))
+    if "loss" in means:
+        others += (
+            f". The loss has {means['loss']:.2f}, but these knobs (temperature, negatives, masks) change it"
+        )
     supported = not wrong and 2 * right >= len(sweeps) and means[top] - means[default] <= ALIKE
     if supported:
         return f"{said} {detail} Of the others: {others}. These runs support the default."
