@@ -181,6 +181,8 @@ def table(probes: list[dict[str, Any]]) -> Table:
     raw = {str(row.get("raw_name", "raw")) for row in probes}
     for column in ("pretrained", "95 % interval", "untrained", raw.pop() if len(raw) == 1 else "raw"):
         shown.add_column(column, justify="right")
+    if beside := any(row.get("beside") for row in probes):
+        shown.add_column("other simple answers")
     for row in probes:
         form = "{:.1%}" if row.get("metric", "accuracy") == "accuracy" else "{:.3g}"
         low, high, trained, untrained, without = (
@@ -188,7 +190,9 @@ def table(probes: list[dict[str, Any]]) -> Table:
         )
         mark = "" if row.get("higher_is_better", True) else " ↓"
         metric = [] if accurate else [f"{row.get('metric', 'accuracy')}{mark}"]
-        shown.add_row(row["probe"], *metric, f"[bold]{trained}[/]", f"{low} - {high}", untrained, without)
+        others = ", ".join(f"{name} {form.format(value)}" for name, value in row.get("beside", {}).items())
+        cells = [f"[bold]{trained}[/]", f"{low} - {high}", untrained, without, *([others] if beside else [])]
+        shown.add_row(row["probe"], *metric, *cells)
     return shown
 
 

@@ -331,6 +331,8 @@ def test_the_table_and_the_report_show_errors_as_errors(compared):
     text = printed.get()
     assert "MSE at 1 step ↓" in text
     assert "lower is better" in text
+    assert "MiniRocket 100.0%" in text
+    assert "last value" in text
     assert "%" not in "".join(line for line in text.splitlines() if "forecasting" in line)
 
     class Finished:
