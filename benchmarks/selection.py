@@ -168,9 +168,7 @@ def verdict(found: dict[str, dict[str, dict[str, Rank]]], default: str, offered:
     )
     others = ", ".join(f"`{name}` {mean:.2f}" for name, mean in means.items() if name not in (default, "loss"))
     if "loss" in means:
-        others += (
-            f". The loss has {means['loss']:.2f}, but these knobs (temperature, negatives, masks) change it"
-        )
+        others += f". The loss has {means['loss']:.2f}, but these knobs (temperature, negatives, masks) change it"
     supported = not wrong and 2 * right >= len(sweeps) and means[top] - means[default] <= ALIKE
     if supported:
         return f"{said} {detail} Of the others: {others}. These runs support the default."

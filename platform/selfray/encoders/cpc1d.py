@@ -7,20 +7,25 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
 from ..bounds import Fraction, PositiveInt
+from ..errors import UserError
 from ..parts.ragged import Pooling, inside, pooled, standardised
 from .encoder import Encoder
 
 
 class CPC1d(Encoder):
-    """One feature vector a time step, which knows that step and those before it.
+    """A position every few steps, which knows those steps and the ones before them.
 
-    Missing values are the mean; a step without any value enters as zero. Features of padding are zeros.
+    Neighbouring positions share few steps: with convolutions that move step by step, as in the paper, the next features
+    are told from values that both have seen. Each position is normalised over its channels: features that may grow
+    saturate the recurrent network (docs/experiments.md). Missing values are the mean; a step without any value enters
+    as zero. Features of padding are zeros.
 
     Args:
         width: Width of the recurrent network and of a feature vector; 256 in the paper.
         inner: Channels of the last convolution, the local features; they double from stage to stage.
         stages: Convolutions; 3 in the paper.
         kernel: Taps of a convolution; 3 in the paper.
+        step: By how much a convolution moves, at most its taps; 1 in the paper. A position covers step ** stages.
         layers: Recurrent layers; 2 in the paper.
         dropout: Share of the convolutions' features that are zero in training; 0.2 in the paper.
         pooling: The vector of a series is the `max` or the `mean` over time.
@@ -36,18 +41,24 @@ class CPC1d(Encoder):
         size: tuple[int, ...],
         width: PositiveInt = 128,
         inner: PositiveInt = 128,
-        stages: PositiveInt = 3,
-        kernel: PositiveInt = 3,
+        stages: PositiveInt = 2,
+        kernel: PositiveInt = 4,
+        step: PositiveInt = 2,
         layers: PositiveInt = 1,
         dropout: Fraction = 0.2,
         pooling: Pooling = "max",
         instance: bool = False,
     ):
         super().__init__(channels, size)
-        self.width, self.local_width, self.stride = width, inner, 1
-        self.pooling, self.instance, self.reach = pooling, instance, kernel - 1
+        if step > kernel:
+            raise UserError(
+                f"encoder.step {step} is more than encoder.kernel {kernel}, so that steps would be left out"
+            )
+        self.width, self.local_width, self.stride = width, inner, step**stages
+        self.pooling, self.instance, self.before = pooling, instance, kernel - step
         widths = [channels] + [max(1, inner >> (stages - 1 - stage)) for stage in range(stages)]
-        self.convolutions = nn.ModuleList(nn.Conv1d(widths[i], widths[i + 1], kernel) for i in range(stages))
+        self.convolutions = nn.ModuleList(nn.Conv1d(widths[i], widths[i + 1], kernel, step) for i in range(stages))
+        self.norms = nn.ModuleList(nn.LayerNorm(after) for after in widths[1:])
         self.dropout = nn.Dropout(dropout)
         self.recurrent = nn.GRU(inner, width, layers, batch_first=True)
 
@@ -56,16 +67,18 @@ class CPC1d(Encoder):
         return standardised(inputs, self.mean, self.std, self.instance)
 
     def local(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """What the convolutions make of each step and the few before it, and which steps are no padding."""
+        """What the convolutions make of the steps of each position and a few before, and which are no padding."""
         return self._local(self.rows(inputs))
 
     def _local(self, rows: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        counted, shown = inside(rows), ~rows.isnan().all(2)
+        counted, shown = inside(rows)[:, :: self.stride], ~rows.isnan().all(2)
         if mask is not None:
-            shown = shown & ~mask
+            shown = shown & ~mask.repeat_interleave(self.stride, dim=1)[:, : rows.shape[1]]
         found = (rows.nan_to_num() * shown[:, :, None]).transpose(1, 2)
-        for convolution in self.convolutions:
-            found = self.dropout(relu(convolution(pad(found, (self.reach, 0)))))
+        found = pad(found, (0, -rows.shape[1] % self.stride))
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            made = convolution(pad(found, (self.before, 0)))
+            found = self.dropout(relu(norm(made.transpose(1, 2)))).transpose(1, 2)
         return found.transpose(1, 2) * counted[:, :, None], counted
 
     def context(
@@ -83,9 +96,9 @@ class CPC1d(Encoder):
         return self.context(*self._local(rows, mask))
 
     def forward(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(batch, time, channels), NaN where missing -> (batch, time, width)."""
+        """(batch, time, channels), NaN where missing -> (batch, positions, width)."""
         return self.encode(self.rows(inputs), mask)
 
     def pool(self, features: Tensor) -> Tensor:
-        """The maximum or the mean over the steps that are no padding."""
+        """The maximum or the mean over the positions that are no padding."""
         return pooled(features, self.pooling)
