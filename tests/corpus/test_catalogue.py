@@ -180,3 +180,17 @@ def test_a_package_of_npm_is_unpacked_without_what_was_not_asked_for(monkeypatch
     arrange.emoji(folder, tmp_path / "emoji.parquet")
     rows = pq.read_table(tmp_path / "emoji.parquet").to_pylist()
     assert [(row["label"], row["group"]) for row in rows] == [("People", "1F44B")] * 2 + [("Smileys", "1F600")]
+
+
+def test_nothing_of_an_archive_is_written_outside_of_the_cache(tmp_path):
+    with tarfile.open(tmp_path / "bad.tar", "w") as archive:
+        for name, content in {"files/inside.txt": b"in", "files/../../evil.txt": b"out"}.items():
+            head = tarfile.TarInfo(name)
+            head.size = len(content)
+            archive.addfile(head, io.BytesIO(content))
+    with tarfile.open(tmp_path / "bad.tar") as archive:
+        good, bad = archive.getmembers()
+        assert packages._taken(archive, good, tmp_path / "cache").read_bytes() == b"in"
+        with pytest.raises(UserError, match="would be written outside"):
+            packages._taken(archive, bad, tmp_path / "cache")
+    assert not list(tmp_path.rglob("evil.txt"))

