@@ -1,11 +1,14 @@
 """MiniRocket against plain loops over kernels, positions and quantiles, and what does not change its features."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from selfray.evaluation import rocket
+from selfray.evaluation import compare, rocket
+from selfray.evaluation.features import Samples
+from selfray.probes.ridge import Ridge
 
 
 def noise(count=7, steps=40, channels=1, seed=0):
@@ -85,3 +88,14 @@ def test_the_seed_fixes_what_is_drawn():
     one, same, other = (rocket.fit(values, seed, features=84 * 6)(values) for seed in (0, 0, 1))
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
+
+
+def test_a_large_corpus_is_judged_on_some_of_its_series_and_the_name_says_so(monkeypatch):
+    monkeypatch.setattr(compare, "ROCKETS", 30)
+    steps, labels = np.arange(40), np.arange(60) % 2
+    waves = np.sin(steps / (2 + 3 * labels[:, None]) + np.arange(60)[:, None])[:, :, None].astype(np.float32)
+    split, scale = Samples(np.arange(60), waves, labels), SimpleNamespace(mean=(0.0,), std=(1.0,))
+    asked = (Ridge(), split, split, np.arange(60))
+    assert compare._rocket(*asked, scale, 0) == {"MiniRocket on up to 30 series": 1}
+    monkeypatch.setattr(compare, "ROCKETS", 60)
+    assert compare._rocket(*asked, scale, 0) == {"MiniRocket": 1}
