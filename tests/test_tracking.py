@@ -1,6 +1,8 @@
 """MLflow, with a real sqlite store."""
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -57,6 +59,19 @@ def test_a_continued_run_goes_on_in_the_same_mlflow_run_without_repeating_points
     history = MlflowClient(first.uri).get_metric_history(first.run_id, "train/loss")
     assert [m.step for m in history] == list(range(1, 9))
     assert len(MlflowClient(first.uri).search_runs(["1"])) == 1
+
+
+def test_whoever_reads_the_note_of_the_mlflow_run_sees_all_of_it_or_none(tmp_path, digits, monkeypatch):
+    found, replace = [], os.replace
+
+    def watched(source, target):
+        if str(target).endswith("mlflow.json"):
+            found.append((Path(target).exists(), json.loads(Path(source).read_text())["run_id"]))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", watched)
+    tracker = tracked(tmp_path / "run", digits, rows(1, 3))
+    assert found == [(False, tracker.run_id)]
 
 
 def test_a_store_that_is_away_delays_logging_and_stops_nothing(tmp_path, digits, monkeypatch):

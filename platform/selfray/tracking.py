@@ -16,6 +16,7 @@ from typing import Any
 
 from .corpus.manifest import Manifest
 from .errors import Temporary
+from .storage import Local
 from .train.meter import Row, finite
 
 FLUSH_SECONDS = 2.0
@@ -136,9 +137,8 @@ class Tracker:
         experiment_id = found.experiment_id if found else self._client.create_experiment(self.experiment, location)
         self.run_id = self._client.create_run(experiment_id, run_name=self.run.name).info.run_id
         self._describe()
-        note.write_text(
-            json.dumps({"tracking_uri": self.uri, "run_id": self.run_id, "experiment": self.experiment}, indent=1)
-        )
+        noted = {"tracking_uri": self.uri, "run_id": self.run_id, "experiment": self.experiment}
+        Local(str(self.run)).write(note.name, json.dumps(noted, indent=1).encode())  # others may read at any time
 
     def _describe(self) -> None:
         from mlflow.data.dataset_source_registry import resolve_dataset_source

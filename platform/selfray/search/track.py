@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..storage import Local
 from ..tracking import quiet, store
 from ..train.meter import finite
 
@@ -105,7 +106,7 @@ class SweepTracker:
         for i in range(0, len(listed), 100):
             self._client.log_batch(run, params=listed[i : i + 100])
         noted = {"tracking_uri": self.uri, "run_id": run, "experiment": self.experiment}
-        note.write_text(json.dumps(noted, indent=1), encoding="utf-8")
+        Local(str(folder)).write(note.name, json.dumps(noted, indent=1).encode())
         return str(run)
 
     def _child(self, folder: Path, name: str, parameters: dict[str, Any]) -> None:
