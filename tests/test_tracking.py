@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from selfray.corpus.manifest import Manifest
-from selfray.tracking import Tracker
+from selfray.tracking import Tracker, pointed_at
 
 pytestmark = pytest.mark.filterwarnings("default")  # MLflow and what it imports deprecate things of their own
 
@@ -116,6 +116,7 @@ def test_a_registered_encoder_has_an_alias_a_card_and_no_pickle(tmp_path, digits
     tracker = tracked(run, digits, rows(1, 2))
     uri = register(run, run / "encoder", "digits", "candidate", {"probes": [{"probe": "knn", "pretrained": 0.5}]})
     assert uri == "models:/digits/1"
+    assert "MLFLOW_TRACKING_URI" not in os.environ, "the next run of this process would go to this one's store"
     client = MlflowClient(tracker.uri)
     version = client.get_model_version_by_alias("digits", "candidate")
     assert version.run_id == tracker.run_id
@@ -127,8 +128,8 @@ def test_a_registered_encoder_has_an_alias_a_card_and_no_pickle(tmp_path, digits
     assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), exported.parameters(), strict=True))
     import mlflow
 
-    mlflow.set_tracking_uri(tracker.uri)
-    served = mlflow.pyfunc.load_model("models:/digits@candidate")
+    with pointed_at(tracker.uri):
+        served = mlflow.pyfunc.load_model("models:/digits@candidate")
     pictures = np.random.default_rng(0).random((4, 1, 16, 16), dtype=np.float32)
     with torch.inference_mode():
         expected = exported.embed(torch.from_numpy(pictures)).numpy()

@@ -74,10 +74,11 @@ def fetched(uri: str | Path) -> Path:
     if re.match(r"(models|runs|mlflow-artifacts):/", uri):
         import mlflow
 
-        from .tracking import use_default_store
+        from . import paths
+        from .tracking import pointed_at, store
 
-        use_default_store()
-        folder = Path(mlflow.artifacts.download_artifacts(uri))
+        with pointed_at(store(paths.runs())):
+            folder = Path(mlflow.artifacts.download_artifacts(uri))
         return next((p.parent for p in sorted(folder.rglob(CONFIG))), folder)
     return Path(uri)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import Temporary, UserError
-from .tracking import quiet
+from .tracking import pointed_at, quiet
 
 FORMER, WEIGHTS, MEASURED = "selfray.former", "selfray.weights", "selfray.measured"
 AWAY = ("TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
@@ -207,22 +207,22 @@ def _add(
     module, example = load(encoder), _example(config)
     with torch.inference_mode():
         output = module.embed(torch.from_numpy(example)).numpy()
-    mlflow.set_tracking_uri(registry.uri)
-    with mlflow.start_run(run_id):
-        info = mlflow.pytorch.log_model(
-            _Embedding(module).eval(),
-            name="encoder",
-            input_example=example,
-            signature=infer_signature(example, output),
-            extra_files=[str(f) for f in sorted(encoder.iterdir())],
-            pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", "selfray"],
-            serialization_format="pt2",
+    with pointed_at(registry.uri):
+        with mlflow.start_run(run_id):
+            info = mlflow.pytorch.log_model(
+                _Embedding(module).eval(),
+                name="encoder",
+                input_example=example,
+                signature=infer_signature(example, output),
+                extra_files=[str(f) for f in sorted(encoder.iterdir())],
+                pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", "selfray"],
+                serialization_format="pt2",
+            )
+        with suppress(mlflow.MlflowException):  # it exists already
+            registry.client.create_registered_model(model)
+        made = registry.client.create_model_version(
+            model, info.model_uri, run_id=run_id, model_id=info.model_id, tags=dict(tags)
         )
-    with suppress(mlflow.MlflowException):  # it exists already
-        registry.client.create_registered_model(model)
-    made = registry.client.create_model_version(
-        model, info.model_uri, run_id=run_id, model_id=info.model_id, tags=dict(tags)
-    )
     return str(made.version)
 
 

@@ -10,7 +10,8 @@ import queue
 import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,17 @@ def store(runs: Path) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{runs.resolve() / 'mlflow.db'}"
 
 
-def use_default_store() -> None:
-    """Point MLflow at the store that runs in this folder use, unless the user chose another."""
+@contextmanager
+def pointed_at(uri: str) -> Iterator[None]:
+    """Point MLflow's own functions at a store, and back: they set the environment variable that `store` obeys."""
     import mlflow
 
-    from . import paths
-
-    mlflow.set_tracking_uri(store(paths.runs()))
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None unsets it
 
 
 class Tracker:
