@@ -81,7 +81,7 @@ def write() -> None:
         known = {method: rows[method, name] for method in METHODS if (method, name) in rows}
         if known:
             lines += [f"## {name}", "", f"A step is {STEP[name]}.", "", *_table(known), ""]
-    quality.write_page("tables", lines)
+    quality.write_page("tables", lines if rows else [*lines, quality.NOTHING.format("tables")])
 
 
 def _table(known: dict[str, list[Row]]) -> list[str]:
