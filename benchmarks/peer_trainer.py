@@ -23,6 +23,7 @@ from variants import HELD_OUT, Clock, trained_numbers
 from selfray.corpus.manifest import Manifest
 from selfray.encoders.bert import SHAPES
 from selfray.evaluation.features import load
+from selfray.parts.words import first_deviation
 from selfray.train import build
 from selfray.views.random import sample_keys
 
@@ -84,6 +85,7 @@ def train(task: "Task", one: Any, packed: bool) -> dict[str, Any]:
             intermediate_size=4 * width,
             max_position_embeddings=manifest.shape[0],
             pad_token_id=manifest.facts["pad"],
+            initializer_range=first_deviation(width),
         )
     )
     collator = Counted(tokenizer=tokenizer, mlm_probability=0.15)

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from ..bounds import Fraction, PositiveInt
-from ..parts.words import Pooling, fits, layout, pooled
+from ..parts.words import Pooling, first_deviation, fits, layout, pooled
 from .encoder import Encoder
 from .inputs import text
 
@@ -60,6 +60,7 @@ class Bert(Encoder):
                 hidden_dropout_prob=dropout,
                 attention_probs_dropout_prob=dropout,
                 pad_token_id=None,
+                initializer_range=first_deviation(width),
             ),
             add_pooling_layer=False,
         )

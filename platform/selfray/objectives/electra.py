@@ -12,7 +12,7 @@ from ..bounds import NonNegative
 from ..encoders.encoder import Encoder
 from ..parts.precision import full_precision
 from ..parts.vocabulary import WordHead, mean_of_all, word_losses
-from ..parts.words import layout, word_embeddings
+from ..parts.words import first_deviation, layout, word_embeddings
 from ..views.random import OBJECTIVE, uniform
 from .objective import Objective
 
@@ -105,6 +105,7 @@ class _Generator(nn.Module):
                 max_position_embeddings=encoder.size[0],
                 hidden_dropout_prob=like.hidden_dropout_prob,
                 attention_probs_dropout_prob=like.hidden_dropout_prob,
+                initializer_range=first_deviation(width),
             )
         )
         self.body.embeddings.word_embeddings = nn.Identity()  # type: ignore[assignment]  # the encoder's are used

@@ -17,6 +17,14 @@ Pooling = Literal["cls", "mean", "last"]
 SPECIAL = ("pad", "unk", "cls", "sep", "mask")
 
 
+def first_deviation(width: int) -> float:
+    """The standard deviation of a Transformer's first weights (Nguyen and Salazar 2019, arXiv:1910.05895, section 2.2).
+
+    BERT's 0.02 for a width of 1,024, and more for narrow networks, which learn slowly from 0.02.
+    """
+    return float((2 / (5 * width)) ** 0.5)
+
+
 class Layout(NamedTuple):
     """How a Transformer reads rows of tokens."""
 
