@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from ..bounds import Fraction, PositiveInt
-from ..parts.words import first_deviation, fits, layout, pooled
+from ..parts.words import fits, layout, pooled
 from .encoder import Encoder
 from .inputs import text
 
@@ -59,7 +59,6 @@ class GPT(Encoder):
                 embd_pdrop=dropout,
                 attn_pdrop=dropout,
                 use_cache=False,
-                initializer_range=first_deviation(width),
                 bos_token_id=None,
                 eos_token_id=None,
             )

@@ -18,9 +18,9 @@ SPECIAL = ("pad", "unk", "cls", "sep", "mask")
 
 
 def first_deviation(width: int) -> float:
-    """The standard deviation of a Transformer's first weights (Nguyen and Salazar 2019, arXiv:1910.05895, section 2.2).
+    """The standard deviation of first weights for normalisation behind the layers, as in BERT (arXiv:1910.05895, 2.2).
 
-    BERT's 0.02 for a width of 1,024, and more for narrow networks, which learn slowly from 0.02.
+    It is BERT's 0.02 for a width of 1,024; narrow networks learn slowly from that.
     """
     return float((2 / (5 * width)) ** 0.5)
 
